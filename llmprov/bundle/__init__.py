@@ -1,0 +1,1 @@
+"""Everything an offline install needs, by digest."""

@@ -1,0 +1,86 @@
+"""The one family of errors a user sees: what is wrong, what to do, and the exit code that scripts can rely on."""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Process exit codes, documented in docs/exit-codes.md."""
+
+    OK = 0
+    INTERNAL = 1
+    USAGE = 2
+    INVENTORY = 3
+    PREFLIGHT = 4
+    BUNDLE = 5
+    CONNECTION = 6
+    INSTALL = 7
+    CLUSTER = 8
+    LAB = 9
+    MODEL = 10
+    INTERRUPTED = 130
+
+
+class LlmprovError(Exception):
+    """An expected failure.
+
+    Args:
+        message: what is wrong, where, and the value seen; one sentence.
+        remedy: what the user does about it; one sentence or a command.
+        details: further lines, one finding each (all findings are reported at once).
+    """
+
+    exit_code: ExitCode = ExitCode.INTERNAL
+
+    def __init__(self, message: str, *, remedy: str = "", details: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+        self.details = details
+
+
+class InventoryError(LlmprovError):
+    """The inventory cannot be read or does not validate."""
+
+    exit_code = ExitCode.INVENTORY
+
+
+class PreflightError(LlmprovError):
+    """Hosts are not fit for installation; nothing was changed."""
+
+    exit_code = ExitCode.PREFLIGHT
+
+
+class BundleError(LlmprovError):
+    """An artifact is missing, corrupt or cannot be obtained."""
+
+    exit_code = ExitCode.BUNDLE
+
+
+class HostConnectionError(LlmprovError):
+    """A host cannot be reached, or refuses the login or privilege escalation."""
+
+    exit_code = ExitCode.CONNECTION
+
+
+class InstallError(LlmprovError):
+    """A stage failed on a host."""
+
+    exit_code = ExitCode.INSTALL
+
+
+class ClusterError(LlmprovError):
+    """The Kubernetes API refused a request, or an object did not become ready."""
+
+    exit_code = ExitCode.CLUSTER
+
+
+class LabError(LlmprovError):
+    """The lab cannot be started, stopped or found."""
+
+    exit_code = ExitCode.LAB
+
+
+class ModelError(LlmprovError):
+    """A model directory, artifact or deployment is not usable."""
+
+    exit_code = ExitCode.MODEL

@@ -1,0 +1,1 @@
+"""The Ansible inventory as validated values; every error at once."""

@@ -1,0 +1,1 @@
+"""Bare hosts on one machine: systemd-nspawn in network namespaces."""

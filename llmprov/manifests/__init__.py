@@ -1,0 +1,1 @@
+"""Kubernetes objects as Jinja2 templates, rendered strictly."""

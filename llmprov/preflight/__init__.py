@@ -1,0 +1,1 @@
+"""Rules that say whether hosts are fit; pure functions over gathered facts."""

@@ -1,0 +1,1 @@
+"""ansible-runner behind a small interface: events in, journal and outcome out."""
