@@ -1,0 +1,55 @@
+# Every target installs what it needs first (scripts/bootstrap says what and why).
+# `make demo` and `make test` are the two that a newcomer runs; both clean up the lab hosts they booted.
+
+SHELL := /bin/bash
+VENV := .venv/bin
+LLMPROV := $(VENV)/llmprov
+INVENTORY ?= inventories/lab
+K ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-lab demo bundle test lint unit lab-test bench molecule wheel clean
+
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: ## Python environment with the pinned dependencies
+	@scripts/bootstrap python
+
+setup-lab: setup
+	@scripts/bootstrap lab bundle
+
+bundle: setup-lab ## Everything an offline install needs, cached by digest
+	@PATH="$(PATH):$(CURDIR)/$(VENV)" $(LLMPROV) bundle build --catalog registries
+
+demo: setup-lab ## Three bare lab hosts to a chat answer; leaves the lab running
+	@PATH="$(PATH):$(CURDIR)/$(VENV)" scripts/demo
+
+lint: setup ## ruff, mypy, import-linter, ansible-lint, yamllint
+	@$(VENV)/ruff check .
+	@$(VENV)/ruff format --check .
+	@$(VENV)/mypy
+	@$(VENV)/lint-imports
+	@$(VENV)/yamllint --strict .
+	@PATH="$(CURDIR)/$(VENV):$(PATH)" ANSIBLE_CONFIG=ansible.cfg $(VENV)/ansible-lint --offline --strict
+
+unit: setup ## Tests that need neither root nor a lab, with coverage of llmprov/
+	@$(VENV)/pytest tests/unit tests/golden tests/contract -n 2 --cov --cov-report=term --cov-fail-under=85 $(if $(K),-k "$(K)")
+
+lab-test: bundle ## Tests on lab hosts; K=expression chooses
+	@$(VENV)/pytest tests/lab tests/device $(if $(K),-k "$(K)")
+
+molecule: bundle ## Role scenarios on lab hosts
+	@scripts/molecule
+
+bench: setup-lab ## Speed as ratios within one run
+	@$(VENV)/python -m tests.bench.install
+
+test: lint unit lab-test ## The whole suite
+
+wheel: setup ## Build dist/*.whl
+	@$(VENV)/python -m build --wheel --outdir dist
+
+clean: ## Remove the lab and what was built in the checkout; caches by digest stay
+	@if [ -x $(LLMPROV) ]; then $(LLMPROV) lab destroy; fi
+	@rm -rf dist build .coverage htmlcov .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
