@@ -20,10 +20,10 @@ setup-lab: setup
 	@scripts/bootstrap lab bundle
 
 bundle: setup-lab ## Everything an offline install needs, cached by digest
-	@PATH="$(PATH):$(CURDIR)/$(VENV)" $(LLMPROV) bundle build --catalog registries
+	@PATH="$(CURDIR)/$(VENV):$(PATH)" $(LLMPROV) bundle build --catalog registries
 
 demo: setup-lab ## Three bare lab hosts to a chat answer; leaves the lab running
-	@PATH="$(PATH):$(CURDIR)/$(VENV)" scripts/demo
+	@PATH="$(CURDIR)/$(VENV):$(PATH)" scripts/demo
 
 lint: setup ## ruff, mypy, import-linter, ansible-lint, yamllint
 	@$(VENV)/ruff check .

@@ -1,0 +1,92 @@
+"""Lab hosts for tests: driven through the command line, as a user would, in a state directory of the test session's own."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Subnets of the test labs, disjoint from the default lab's so that both can run side by side.
+CLUSTER_SUBNET = "10.77.10.0/24"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one `llmprov` call ended."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:  # noqa: ANN401 - whatever the verb documents
+        return json.loads(self.stdout)
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A booted lab: its inventory and the command line that works on it."""
+
+    name: str
+    inventory: Path
+    environment: dict[str, str]
+
+    def llmprov(self, *arguments: str, check: bool = True, timeout: float = 1200) -> Outcome:
+        """Run `llmprov ARGUMENTS`; unless told otherwise a failure fails the test with what was printed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "llmprov", *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        if check and done.returncode != 0:
+            pytest.fail(f"llmprov {' '.join(arguments)} exited {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    def ssh(self, host: str, command: str, *, check: bool = True) -> str:
+        """Run a shell command on a host with plain OpenSSH, as the lab's documentation promises."""
+        done = subprocess.run(
+            ["ssh", "-F", str(self.inventory / "ssh.cfg"), host, command],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        if check and done.returncode != 0:
+            pytest.fail(f"ssh {host} {command!r} exited {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done.stdout
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _requirements() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("lab hosts need root (network namespaces, systemd-nspawn)")
+    missing = [tool for tool in ("systemd-nspawn", "mmdebstrap", "ip", "ssh") if shutil.which(tool) is None]
+    if missing:
+        pytest.skip(f"missing tools: {', '.join(missing)}; scripts/bootstrap lab installs them")
+
+
+@pytest.fixture(scope="session")
+def lab_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of every call: the user's caches, but state of the session's own."""
+    return os.environ | {"LLMPROV_STATE_DIR": str(tmp_path_factory.mktemp("state"))}
+
+
+@contextmanager
+def booted(name: str, tmp_path: Path, environment: dict[str, str], *arguments: str) -> Iterator[Lab]:
+    """Boot a lab with the packaged lab inventory, and destroy it whatever happens."""
+    lab = Lab(name, tmp_path / "inventory", environment)
+    try:
+        lab.llmprov("lab", "up", "--name", name, "--inventory", str(lab.inventory), *arguments)
+        yield lab
+    finally:
+        lab.llmprov("lab", "destroy", "--name", name)
