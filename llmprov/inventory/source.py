@@ -1,0 +1,211 @@
+"""Reads an inventory through Ansible's own loader, so that what llmprov checks is what Ansible will use.
+
+The only importer of Ansible's Python. What leaves this file are plain Python values. `Origin` is where Ansible keeps the line and
+column of every key and value; it has no public name, which is one more reason why ansible-core is pinned below its next minor release.
+"""
+
+import contextlib
+import io
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible import constants
+from ansible._internal._datatag._tags import Origin
+from ansible.errors import AnsibleError
+from ansible.inventory.manager import IGNORED, InventoryManager
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
+from ansible.vars.manager import VariableManager
+
+from llmprov.inventory.findings import Finding, Place
+
+MODELS = "models"
+_TEMPLATE = re.compile(r"\{\{|\{%")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One variable as it is written: raw value, owner (`group all`, `host gpu1`) and place."""
+
+    key: str
+    value: object
+    owner: str
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class RawHost:
+    """One host before any check: merged variables, with templates in those that llmprov reads resolved."""
+
+    name: str
+    place: Place
+    groups: frozenset[str]
+    variables: Mapping[str, object]
+    places: Mapping[str, Place]
+
+
+class AnsibleSource:
+    """An inventory as Ansible sees it.
+
+    Args:
+        path: a directory or a hosts file; both as `ansible -i` takes them.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.findings: list[Finding] = []
+        self._loader = DataLoader()
+        self._loader.set_basedir(str(path if path.is_dir() else path.parent))
+        _set_vault_secrets(self._loader)
+        with _ansible_messages() as messages:
+            try:
+                self._manager = InventoryManager(
+                    loader=self._loader, sources=[str(file) for file in source_files(path)]
+                )
+            except AnsibleError as error:
+                self.findings.append(_finding(error))
+                self._manager = InventoryManager(loader=self._loader, sources=None, parse=False)
+        self.findings += [_message_finding(path, message) for message in messages]
+        self._variables = VariableManager(loader=self._loader, inventory=self._manager)
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield every variable of every group and host that is written down somewhere, once per place."""
+        for group in self._manager.groups.values():
+            yield from _entries(f"group {group.name}", group.vars)
+        for host in self._manager.hosts.values():
+            yield from _entries(f"host {host.name}", host.vars)
+
+    def hosts(self) -> tuple[RawHost, ...]:
+        """Return all hosts in the order of the inventory."""
+        return tuple(self._raw_host(name) for name in self._manager.hosts)
+
+    def group_order(self, group: str) -> tuple[str, ...]:
+        """Return the names of a group's hosts, in the order that a playbook sees them; none when there is no such group."""
+        return (
+            tuple(str.__str__(host.name) for host in self._manager.get_hosts(group))
+            if group in self._manager.groups
+            else ()
+        )
+
+    def resolve(self, host: str, key: str, defaults: Mapping[str, object] | None = None) -> object:
+        """Return a variable of a host with its templates resolved.
+
+        Args:
+            host: the host's name.
+            key: the variable.
+            defaults: role defaults: what counts where the inventory says nothing.
+
+        Raises:
+            KeyError: neither the inventory nor the defaults have the variable.
+            ValueError: a template cannot be resolved; the text says why.
+        """
+        variables = {**(defaults or {}), **self._variables.get_vars(host=self._manager.get_host(host))}
+        raw = variables[key]
+        try:
+            return plain(Templar(loader=self._loader, variables=variables).template(raw))
+        except AnsibleError as error:
+            raise ValueError(str(error.message).strip()) from error
+
+    def load_defaults(self, file: Path) -> dict[str, object]:
+        """Return a role's `defaults/main.yml` as Ansible reads it: templates stay templates."""
+        loaded = self._loader.load_from_file(str(file))
+        return dict(loaded or {})
+
+    def _raw_host(self, name: str) -> RawHost:
+        host = self._manager.get_host(name)
+        variables = self._variables.get_vars(host=host, include_hostvars=False)
+        written = {str.__str__(key): value for key, value in variables.items() if Origin.get_tag(key) is not None}
+        return RawHost(
+            name=str.__str__(host.name),
+            place=_place(host.name),
+            groups=frozenset(str.__str__(group.name) for group in host.get_groups()) - {"all", "ungrouped"},
+            variables={key: plain(value) for key, value in written.items()},
+            places={str.__str__(key): _place(key) for key in variables if Origin.get_tag(key) is not None},
+        )
+
+
+def source_files(path: Path) -> list[Path]:
+    """Return the files that Ansible would read hosts from: all but hidden, ignored and `models/`."""
+    if not path.is_dir():
+        return [path.absolute()]
+    ignored = {MODELS}
+    return [
+        item.absolute()
+        for item in sorted(path.iterdir())
+        if item.name not in ignored and not IGNORED.search(item.name.encode())
+    ]
+
+
+def has_template(value: object) -> bool:
+    """Tell whether a raw value holds a Jinja template anywhere."""
+    if isinstance(value, str):
+        return bool(_TEMPLATE.search(value))
+    if isinstance(value, Mapping):
+        return any(has_template(item) for item in (*value.keys(), *value.values()))
+    return isinstance(value, list | tuple) and any(has_template(item) for item in value)
+
+
+def plain(value: object) -> object:
+    """Strip Ansible's tagged types: the same value in Python's own types."""
+    result = value
+    match value:
+        case bool() | None:
+            pass
+        case str():
+            result = str.__str__(value)
+        case int():
+            result = int.__int__(value)
+        case float():
+            result = float.__float__(value)
+        case Mapping():
+            result = {plain(key): plain(item) for key, item in value.items()}
+        case list() | tuple() | set():
+            result = [plain(item) for item in value]
+    return result
+
+
+def _entries(owner: str, variables: Mapping[str, object]) -> Iterator[Entry]:
+    for key, value in variables.items():
+        place = _place(key)
+        if place.file is not None:
+            yield Entry(str.__str__(key), plain(value), owner, place)
+
+
+def _place(tagged: object) -> Place:
+    origin = Origin.get_tag(tagged)
+    if origin is None or not origin.path:
+        return Place()
+    return Place(Path(origin.path), origin.line_num or 0, origin.col_num or 0)
+
+
+def _set_vault_secrets(loader: DataLoader) -> None:
+    if not (constants.DEFAULT_VAULT_PASSWORD_FILE or constants.DEFAULT_VAULT_IDENTITY_LIST):
+        return
+    from ansible.cli import CLI  # noqa: PLC0415 - checks the locale and configures logging when imported
+
+    loader.set_vault_secrets(
+        CLI.setup_vault_secrets(loader, vault_ids=list(constants.DEFAULT_VAULT_IDENTITY_LIST), auto_prompt=False)
+    )
+
+
+@contextlib.contextmanager
+def _ansible_messages() -> Iterator[list[str]]:
+    """Catch what Ansible would print while it reads; sources it cannot parse are only warnings to it."""
+    messages: list[str] = []
+    stream = io.StringIO()
+    with contextlib.redirect_stderr(stream), contextlib.redirect_stdout(stream):
+        yield messages
+    text = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue())
+    messages += [" ".join(part.split()) for part in re.split(r"\[(?:WARNING|ERROR)\]:", text)[1:]]
+
+
+def _message_finding(path: Path, message: str) -> Finding:
+    failed = "Failed to parse" in message or "Unable to parse" in message or "unparsed" in message.lower()
+    remedy = "see https://docs.ansible.com/ansible/latest/inventory_guide/ for the form of an inventory"
+    return Finding(problem=message, remedy=remedy, place=Place(path), warning=not failed)
+
+
+def _finding(error: AnsibleError) -> Finding:
+    remedy = "see https://docs.ansible.com/ansible/latest/inventory_guide/ for the form of an inventory"
+    return Finding(problem=str(error.message).strip(), remedy=remedy, place=_place(error.obj))

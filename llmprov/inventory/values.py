@@ -1,0 +1,114 @@
+"""The inventory as frozen values: hosts, cluster settings, models.
+
+Nothing here reads a file. `llmprov.inventory.load` fills these values after every check has passed, so whoever holds an
+`Inventory` holds a valid one.
+"""
+
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from llmprov.inventory.model_spec import ModelSpec
+from llmprov.ssh import SshTarget
+
+CONTROL_PLANE = "control_plane"
+WORKERS = "workers"
+GPU_WORKERS = "gpu_workers"
+
+GpuMode = Literal["real", "simulated"]
+NetworkBackend = Literal["host-gw", "vxlan"]
+
+
+class Frozen(BaseModel):
+    """A value that cannot change after it was checked."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class Host(Frozen):
+    """One machine of the inventory.
+
+    `variables` are the host's own and inherited inventory variables as Ansible merges them; templates in them are not
+    resolved, and they may hold secrets: they are for passing on, not for printing.
+    """
+
+    name: str
+    address: str
+    """What the other hosts and the controller reach it by (`ansible_host`, or the name)."""
+    groups: frozenset[str]
+    user: str = ""
+    port: int = 22
+    ssh: SshTarget
+    variables: Mapping[str, object] = Field(default_factory=dict, repr=False)
+
+
+class ClusterSettings(Frozen):
+    """The settings that all roles share: the variables of role `cluster`, without their prefix."""
+
+    name: str
+    api_host: str
+    """Address that kubelets and clients use for the Kubernetes API: the first control plane, or a virtual address."""
+    api_port: int
+    pod_cidr: IPv4Network | IPv6Network
+    service_cidr: IPv4Network | IPv6Network
+    dns_domain: str
+    bundle_dir: Path
+    """Where the bundle lies on the controller."""
+    registry_host: str
+    registry_port: int
+    gpu_mode: GpuMode
+    simulated_gpus: int
+    """GPUs that each GPU worker pretends to have when `gpu_mode` is `simulated`."""
+    network_backend: NetworkBackend
+
+
+class Inventory(Frozen):
+    """A whole, valid inventory."""
+
+    path: Path
+    """What `-i` named: a directory or a hosts file."""
+    hosts: tuple[Host, ...]
+    settings: ClusterSettings
+    models: tuple[ModelSpec, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What is allowed but unwise, one line each."""
+
+    @property
+    def directory(self) -> Path:
+        """The directory that holds the hosts file, `group_vars/` and `models/`."""
+        return self.path if self.path.is_dir() else self.path.parent
+
+    @property
+    def control_plane(self) -> tuple[Host, ...]:
+        """Hosts that run the Kubernetes control plane; the first one also runs the registry."""
+        return self._in_group(CONTROL_PLANE)
+
+    @property
+    def workers(self) -> tuple[Host, ...]:
+        """Hosts that run workloads, with and without GPUs."""
+        return self._in_group(WORKERS)
+
+    @property
+    def gpu_workers(self) -> tuple[Host, ...]:
+        """The workers that have GPUs."""
+        return self._in_group(GPU_WORKERS)
+
+    def host(self, name: str) -> Host:
+        """Return the host of that name; `KeyError` if there is none."""
+        for host in self.hosts:
+            if host.name == name:
+                return host
+        raise KeyError(name)
+
+    def model(self, name: str) -> ModelSpec:
+        """Return the model of that name; `KeyError` if there is none."""
+        for model in self.models:
+            if model.name == name:
+                return model
+        raise KeyError(name)
+
+    def _in_group(self, group: str) -> tuple[Host, ...]:
+        return tuple(host for host in self.hosts if group in host.groups)
