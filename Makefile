@@ -48,7 +48,7 @@ bench: setup-lab ## Speed as ratios within one run
 test: lint unit lab-test ## The whole suite
 
 wheel: setup ## Build dist/*.whl
-	@$(VENV)/python -m build --wheel --outdir dist
+	@$(VENV)/python -m build --wheel --no-isolation --outdir dist
 
 clean: ## Remove the lab and what was built in the checkout; caches by digest stay
 	@if [ -x $(LLMPROV) ]; then $(LLMPROV) lab destroy; fi
