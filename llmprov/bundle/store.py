@@ -125,14 +125,14 @@ class BlobStore:
         if move and path.stat().st_dev == self._blobs.stat().st_dev:
             blob = sha256_of(path)
             _expect(blob, expected_sha256, path)
-            self._adopt(path, blob)
+            self.adopt(path, blob)
             return blob
         with self.writer() as writer, path.open("rb", buffering=0) as source:
             while chunk := source.read(CHUNK):
                 writer.write(chunk)
             blob = writer.finish()
             _expect(blob, expected_sha256, path)
-            self._adopt(writer.path, blob)
+            self.adopt(writer.path, blob)
         if move:
             path.unlink()
         return blob
@@ -143,13 +143,13 @@ class BlobStore:
         if not self.has(blob.sha256, blob.size):
             with self.writer() as writer:
                 writer.write(data)
-                self._adopt(writer.path, writer.finish())
+                self.adopt(writer.path, writer.finish())
         return blob
 
     def put_written(self, writer: BlobWriter) -> Blob:
         """Add what a `writer()` has written."""
         blob = writer.finish()
-        self._adopt(writer.path, blob)
+        self.adopt(writer.path, blob)
         return blob
 
     @contextmanager
@@ -182,7 +182,8 @@ class BlobStore:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def _adopt(self, path: Path, blob: Blob) -> None:
+    def adopt(self, path: Path, blob: Blob) -> None:
+        """Take a finished file on the store's file system whose digest the caller has just computed."""
         path.chmod(_MODE)
         stamp(path)
         path.replace(self._blobs / blob.sha256)
