@@ -1,5 +1,6 @@
 """What is wrong with an inventory: collected, located, masked and raised at once."""
 
+import difflib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ _LONGEST_VALUE = 60
 _SECRET_KEY = re.compile(
     r"(pass(word|wd|phrase)?|secret|token|credential|api_?key|private_key)$|(^|_)pass(_|$)", re.IGNORECASE
 )
+_SECRET_WORDS = ("password", "passwd", "passphrase", "secret", "token", "credential", "credentials")
 _SECRET_VALUE = re.compile(
     r"(\$ANSIBLE_VAULT|-----BEGIN |\bhf_[A-Za-z0-9]{8,}|\bsk-[A-Za-z0-9]{8,}|\beyJ[A-Za-z0-9_-]{16,}|://[^/\s:]+:[^@\s]+@)"
 )
@@ -70,15 +72,24 @@ class Finding:
 def shown_value(key: str, value: object) -> str:
     """Return a value fit for a message: shortened, and masked when its key or its look says that it is a secret."""
     text = value if isinstance(value, str) else repr(value)
-    if _SECRET_KEY.search(key.rsplit(".", 1)[-1]) or _SECRET_VALUE.search(text) or _holds_secret(value):
+    if _names_secret(key.rsplit(".", 1)[-1]) or _SECRET_VALUE.search(text) or _holds_secret(value):
         return MASK
     text = repr(text) if isinstance(value, str) else text
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"
 
 
+def _names_secret(key: str) -> bool:
+    if key.endswith("_file"):
+        return False
+    # Mistyped keys are what ends up in messages, so a near miss counts too.
+    parts = re.split(r"[_.-]", key.lower())
+    near = any(difflib.get_close_matches(part, _SECRET_WORDS, 1, 0.75) for part in parts)
+    return near or bool(_SECRET_KEY.search(key))
+
+
 def _holds_secret(value: object) -> bool:
     if isinstance(value, dict):
-        return any(_SECRET_KEY.search(str(key)) or _holds_secret(inner) for key, inner in value.items())
+        return any(_names_secret(str(key)) or _holds_secret(inner) for key, inner in value.items())
     if isinstance(value, list | tuple):
         return any(_holds_secret(inner) for inner in value)
     return False

@@ -1,6 +1,7 @@
 """Hosts: from Ansible's variables to a `Host` and the SSH target that reaches it."""
 
 import shlex
+from collections.abc import Mapping
 
 from llmprov.inventory.findings import Finding
 from llmprov.inventory.source import AnsibleSource, RawHost
@@ -14,10 +15,11 @@ _PORT = ("ansible_ssh_port", "ansible_port")
 _HOST = ("ansible_ssh_host", "ansible_host")
 
 
-def read_host(source: AnsibleSource, raw: RawHost) -> tuple[Host | None, list[Finding]]:
+def read_host(source: AnsibleSource, raw: RawHost, defaults: Mapping[str, object]) -> tuple[Host | None, list[Finding]]:
     """Resolve a host's connection variables; those that cannot be used come back as findings."""
-    reader = _Reader(source, raw)
+    reader = _Reader(source, raw, defaults)
     address = reader.text(*_HOST) or raw.name
+    node_address = reader.text("cluster_node_address") or address
     user = reader.text(*_USER)
     identity = reader.text(*_IDENTITY)
     port = reader.port(*_PORT)
@@ -29,6 +31,7 @@ def read_host(source: AnsibleSource, raw: RawHost) -> tuple[Host | None, list[Fi
         Host(
             name=raw.name,
             address=address,
+            node_address=node_address,
             groups=raw.groups,
             user=user,
             port=port or _SSH_PORT,
@@ -42,10 +45,11 @@ def read_host(source: AnsibleSource, raw: RawHost) -> tuple[Host | None, list[Fi
 class _Reader:
     """Reads one host's variables by name and collects what cannot be resolved."""
 
-    def __init__(self, source: AnsibleSource, raw: RawHost) -> None:
+    def __init__(self, source: AnsibleSource, raw: RawHost, defaults: Mapping[str, object]) -> None:
         self.findings: list[Finding] = []
         self._source = source
         self._raw = raw
+        self._defaults = defaults
 
     def text(self, *keys: str) -> str:
         """Return the first of these variables that is set, as text."""
@@ -71,11 +75,13 @@ class _Reader:
 
     def _first(self, keys: tuple[str, ...]) -> object:
         for key in keys:
-            if key in self._raw.variables:
+            if key in self._raw.variables or key in self._defaults:
                 try:
-                    return self._source.resolve(self._raw.name, key)
+                    return self._source.resolve(self._raw.name, key, self._defaults)
                 except ValueError as error:
-                    self._report(key, self._raw.variables[key], f"cannot be resolved: {error}", "correct the template")
+                    self._report(
+                        key, self._raw.variables.get(key), f"cannot be resolved: {error}", "correct the template"
+                    )
         return None
 
     def _report(self, key: str, value: object, problem: str, remedy: str) -> None:

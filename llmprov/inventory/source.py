@@ -1,14 +1,13 @@
 """Reads an inventory through Ansible's own loader, so that what llmprov checks is what Ansible will use.
 
-The only importer of Ansible's Python. What leaves this file are plain Python values. `Origin` is where Ansible keeps the line and
-column of every key and value; it has no public name, which is one more reason why ansible-core is pinned below its next minor release.
+What leaves this file are plain Python values. `Origin` is where Ansible keeps the line and column of every key and
+value; it has no public name, which is one reason why ansible-core is pinned below its next minor release.
 """
 
-import contextlib
-import io
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from ansible import constants
@@ -16,12 +15,17 @@ from ansible._internal._datatag._tags import Origin
 from ansible.errors import AnsibleError
 from ansible.inventory.manager import IGNORED, InventoryManager
 from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar
+from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
+from ansible.vars.plugins import get_vars_from_inventory_sources
 
+from llmprov.inventory import ansible_messages
 from llmprov.inventory.findings import Finding, Place
 
 MODELS = "models"
+LEADING_GROUPS = ("control_plane", "workers")
 _TEMPLATE = re.compile(r"\{\{|\{%")
 
 
@@ -55,38 +59,43 @@ class AnsibleSource:
 
     def __init__(self, path: Path) -> None:
         self.findings: list[Finding] = []
+        _find_plugins()
         self._loader = DataLoader()
         self._loader.set_basedir(str(path if path.is_dir() else path.parent))
         _set_vault_secrets(self._loader)
-        with _ansible_messages() as messages:
+        self._files = source_files(path)
+        with ansible_messages.caught() as messages:
             try:
-                self._manager = InventoryManager(
-                    loader=self._loader, sources=[str(file) for file in source_files(path)]
-                )
+                self._manager = InventoryManager(loader=self._loader, sources=[str(file) for file in self._files])
             except AnsibleError as error:
                 self.findings.append(_finding(error))
                 self._manager = InventoryManager(loader=self._loader, sources=None, parse=False)
-        self.findings += [_message_finding(path, message) for message in messages]
+        self.findings += ansible_messages.findings(messages)
         self._variables = VariableManager(loader=self._loader, inventory=self._manager)
+        # Templates may look at other hosts; this is how a playbook's run gives them `hostvars`.
+        HostVars(inventory=self._manager, variable_manager=self._variables, loader=self._loader)
 
     def entries(self) -> Iterator[Entry]:
         """Yield every variable of every group and host that is written down somewhere, once per place."""
         for group in self._manager.groups.values():
-            yield from _entries(f"group {group.name}", group.vars)
+            yield from _entries(f"group {group.name}", {**group.vars, **self._beside(group)})
         for host in self._manager.hosts.values():
-            yield from _entries(f"host {host.name}", host.vars)
+            yield from _entries(f"host {host.name}", {**host.vars, **self._beside(host)})
 
     def hosts(self) -> tuple[RawHost, ...]:
-        """Return all hosts in the order of the inventory."""
-        return tuple(self._raw_host(name) for name in self._manager.hosts)
+        """Return all hosts: control planes first, then workers, in the order in which a playbook sees them."""
+        groups = self._manager.groups
+        ordered = dict.fromkeys(name for group in LEADING_GROUPS if group in groups for name in self.group_order(group))
+        rest = (str.__str__(name) for name in self._manager.hosts)
+        return tuple(self._raw_host(name) for name in dict.fromkeys((*ordered, *rest)))
+
+    def groups(self) -> tuple[str, ...]:
+        """Return the names of all groups."""
+        return tuple(str.__str__(name) for name in self._manager.groups)
 
     def group_order(self, group: str) -> tuple[str, ...]:
-        """Return the names of a group's hosts, in the order that a playbook sees them; none when there is no such group."""
-        return (
-            tuple(str.__str__(host.name) for host in self._manager.get_hosts(group))
-            if group in self._manager.groups
-            else ()
-        )
+        """Return the names of a group's hosts, in the order in which a playbook sees them."""
+        return tuple(str.__str__(host.name) for host in self._manager.get_hosts(group))
 
     def resolve(self, host: str, key: str, defaults: Mapping[str, object] | None = None) -> object:
         """Return a variable of a host with its templates resolved.
@@ -109,8 +118,14 @@ class AnsibleSource:
 
     def load_defaults(self, file: Path) -> dict[str, object]:
         """Return a role's `defaults/main.yml` as Ansible reads it: templates stay templates."""
-        loaded = self._loader.load_from_file(str(file))
+        loaded = self._loader.load_from_file(str(file), trusted_as_template=True)
         return dict(loaded or {})
+
+    def _beside(self, owner: object) -> Mapping[str, object]:
+        """Return what `group_vars/` and `host_vars/` say about a group or host."""
+        sources = [str(file) for file in self._files]
+        found: Mapping[str, object] = get_vars_from_inventory_sources(self._loader, sources, [owner], "task")
+        return found
 
     def _raw_host(self, name: str) -> RawHost:
         host = self._manager.get_host(name)
@@ -165,6 +180,12 @@ def plain(value: object) -> object:
     return result
 
 
+@cache
+def _find_plugins() -> None:
+    """Let templates use lookups and filters by their full names; once a process."""
+    init_plugin_loader()
+
+
 def _entries(owner: str, variables: Mapping[str, object]) -> Iterator[Entry]:
     for key, value in variables.items():
         place = _place(key)
@@ -187,23 +208,6 @@ def _set_vault_secrets(loader: DataLoader) -> None:
     loader.set_vault_secrets(
         CLI.setup_vault_secrets(loader, vault_ids=list(constants.DEFAULT_VAULT_IDENTITY_LIST), auto_prompt=False)
     )
-
-
-@contextlib.contextmanager
-def _ansible_messages() -> Iterator[list[str]]:
-    """Catch what Ansible would print while it reads; sources it cannot parse are only warnings to it."""
-    messages: list[str] = []
-    stream = io.StringIO()
-    with contextlib.redirect_stderr(stream), contextlib.redirect_stdout(stream):
-        yield messages
-    text = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue())
-    messages += [" ".join(part.split()) for part in re.split(r"\[(?:WARNING|ERROR)\]:", text)[1:]]
-
-
-def _message_finding(path: Path, message: str) -> Finding:
-    failed = "Failed to parse" in message or "Unable to parse" in message or "unparsed" in message.lower()
-    remedy = "see https://docs.ansible.com/ansible/latest/inventory_guide/ for the form of an inventory"
-    return Finding(problem=message, remedy=remedy, place=Place(path), warning=not failed)
 
 
 def _finding(error: AnsibleError) -> Finding:

@@ -37,7 +37,9 @@ class Host(Frozen):
 
     name: str
     address: str
-    """What the other hosts and the controller reach it by (`ansible_host`, or the name)."""
+    """What the controller reaches it by (`ansible_host`, or the name)."""
+    node_address: str
+    """What the other hosts reach it by (`cluster_node_address`): the same, unless the inventory says otherwise."""
     groups: frozenset[str]
     user: str = ""
     port: int = 22
@@ -49,6 +51,8 @@ class ClusterSettings(Frozen):
     """The settings that all roles share: the variables of role `cluster`, without their prefix."""
 
     name: str
+    first_control_plane: str
+    """Name of the host that runs `kubeadm init` and the registry."""
     api_host: str
     """Address that kubelets and clients use for the Kubernetes API: the first control plane, or a virtual address."""
     api_port: int
@@ -63,6 +67,7 @@ class ClusterSettings(Frozen):
     simulated_gpus: int
     """GPUs that each GPU worker pretends to have when `gpu_mode` is `simulated`."""
     network_backend: NetworkBackend
+    cgroup_driver: Literal["systemd", "cgroupfs"]
 
 
 class Inventory(Frozen):
@@ -83,8 +88,13 @@ class Inventory(Frozen):
 
     @property
     def control_plane(self) -> tuple[Host, ...]:
-        """Hosts that run the Kubernetes control plane; the first one also runs the registry."""
+        """Hosts that run the Kubernetes control plane."""
         return self._in_group(CONTROL_PLANE)
+
+    @property
+    def first_control_plane(self) -> Host:
+        """The host that runs `kubeadm init` and the registry."""
+        return self.host(self.settings.first_control_plane)
 
     @property
     def workers(self) -> tuple[Host, ...]:
