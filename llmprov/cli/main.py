@@ -7,6 +7,7 @@ import click
 import typer
 
 from llmprov import __version__
+from llmprov.cli import lab
 from llmprov.errors import ExitCode, LlmprovError
 from llmprov.report.console import print_error
 
@@ -18,6 +19,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+app.add_typer(lab.app, name="lab")
 
 
 def _print_version(value: bool) -> None:
