@@ -4,6 +4,7 @@ A catalog lists `ArtifactSpec`s. The `type` of a spec's source picks the builder
 shape of `Builder`; `BuilderRegistry` collects them, so neither catalogs nor this module know the builders.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,10 @@ from llmprov.progress import NullProgress, NullStep, Progress, Step
 
 Kind = Literal["file", "image", "debs"]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.+-]*$")]
+
+
+# The reference becomes a repository of the cluster's registry, whose names allow no port.
+_REF = re.compile(r"^[a-z0-9-]+(\.[a-z0-9-]+)+(/[a-z0-9]+([._-]+[a-z0-9]+)*)+:\w[\w.-]*$")
 
 
 class Source(BaseModel):
@@ -80,8 +85,8 @@ class ArtifactSpec(BaseModel):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if self.kind == "image" and not self.ref:
-            raise ValueError(f"image {self.name} has no ref")
+        if self.kind == "image" and not _REF.match(self.ref or ""):
+            raise ValueError(f"image {self.name} has ref {self.ref!r}: write host/repository:tag")
         if self.kind == "debs" and not self.suite:
             raise ValueError(f"debs {self.name} has no suite")
         return self

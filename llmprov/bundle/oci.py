@@ -89,6 +89,7 @@ class Descriptor(_Wire):
 class Manifest(_Wire):
     """An image or artifact manifest."""
 
+    media_type: str = Field(default=MANIFEST, alias="mediaType")
     config: Descriptor
     layers: tuple[Descriptor, ...] = ()
 

@@ -76,9 +76,17 @@ class RecipeCache:
         write_whole(self.directory / f"{key}.json", _BUILT.dump_json(built, by_alias=True))
 
     def _complete(self, built: Built) -> bool:
-        if isinstance(built, BuiltImage) and not self.store.has(built.descriptor.digest, built.descriptor.size):
-            return False
-        try:
-            return all(self.store.has(blob.sha256, blob.size) for blob in blobs_of(built, self.store))
-        except BundleError:
-            return False
+        if isinstance(built, BuiltImage):
+            return image_is_stored(built.descriptor.digest, self.store)
+        return all(self.store.has(blob.sha256, blob.size) for blob in blobs_of(built, self.store))
+
+
+def image_is_stored(digest: str, store: BlobStore) -> bool:
+    """Tell whether an image is in the store with all its blobs."""
+    if not store.has(digest):
+        return False
+    try:
+        manifest = parse_manifest(store.path(digest).read_bytes(), digest)
+    except BundleError:
+        return False
+    return all(store.has(part.digest, part.size) for part in (manifest.config, *manifest.layers))

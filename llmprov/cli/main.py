@@ -7,7 +7,7 @@ import click
 import typer
 
 from llmprov import __version__
-from llmprov.cli import lab
+from llmprov.cli import bundle, lab
 from llmprov.errors import ExitCode, LlmprovError
 from llmprov.report.console import print_error
 
@@ -22,6 +22,7 @@ app = typer.Typer(
 
 
 app.add_typer(lab.app, name="lab")
+app.add_typer(bundle.app, name="bundle")
 
 
 def _print_version(value: bool) -> None:
