@@ -26,7 +26,7 @@ from llmprov.runner.events import RunEvent
 from llmprov.runner.journal import Journal
 from llmprov.runner.result import RunResult
 
-INTERRUPT_SECONDS = 5.0
+INTERRUPT_SECONDS = 2.0
 """How long Ansible has to stop by itself after Ctrl-C."""
 MEASURE_SECONDS = 2.0
 POLL_SECONDS = 0.5
@@ -153,18 +153,22 @@ class _Run:
         thread = threading.Thread(target=copy_context().run, args=(work,), name="ansible", daemon=True)
         thread.start()
         try:
-            while not wait({outcome}, timeout=POLL_SECONDS).done:
-                pass  # a wait without end would not notice a signal that another thread received
-            rc = outcome.result()
+            # A wait without end would not notice a signal that another thread received.
+            while not wait({outcome}, timeout=POLL_SECONDS).done and not self._stop.is_set():
+                pass
         except KeyboardInterrupt:
             self._stop.set()
-            thread.join()
-            raise
-        finally:
-            processes.end(self._private)
         if self._stop.is_set():
+            self._end()
+            thread.join()
             raise KeyboardInterrupt
-        return rc
+        self._end()
+        return outcome.result()
+
+    def _end(self) -> None:
+        """End what runs: Ansible by an interrupt while its output is still read, then whatever outlives it."""
+        processes.interrupt(self._private, seconds=INTERRUPT_SECONDS)
+        processes.end(self._private)
 
     def _execute(self, command: list[str], options: Options) -> int:
         config = self._private / "ansible.cfg"
@@ -173,12 +177,14 @@ class _Run:
             private_data_dir=str(self._private),
             binary=command[0],
             cmdline=shlex.join(command[1:]),
-            settings={"pexpect_timeout": POLL_SECONDS, "suppress_output_file": True},
             suppress_env_files=True,
             quiet=True,
             event_handler=self._take,
-            cancel_callback=self._should_kill,
+            cancel_callback=self._measure,
         )
+        # As `settings` these would be lost: ansible-runner forgets them when it finds no file of its own.
+        runner.config.pexpect_timeout = POLL_SECONDS
+        runner.config.suppress_output_file = True
         strategy = environment.choose_strategy(options.strategy)
         base = {**os.environ, processes.MARK: str(self._private)}
         runner.config.env = _runner_keys(runner.config.env) | environment.build(
@@ -194,17 +200,13 @@ class _Run:
         self._collector.take(raw)
         return False  # nothing of an event is written to disk
 
-    def _should_kill(self) -> bool:
-        """Called every half second: measures memory, and ends everything once the run is to stop."""
+    def _measure(self) -> bool:
+        """Called every half second, to ask whether to stop; stopping is done elsewhere, so it only measures memory."""
         now = time.monotonic()
         if now - self._measured_at >= MEASURE_SECONDS:
             self._measured_at = now
             self.peak_memory = max(self.peak_memory, processes.memory(self._private))
-        if not self._stop.is_set():
-            return False
-        processes.interrupt(self._private, seconds=INTERRUPT_SECONDS)
-        processes.end(self._private)  # what outlives Ansible would hold its terminal open
-        return True
+        return False
 
 
 def _runner_keys(env: Mapping[str, str]) -> dict[str, str]:
