@@ -67,7 +67,6 @@ class ClusterSettings(Frozen):
     simulated_gpus: int
     """GPUs that each GPU worker pretends to have when `gpu_mode` is `simulated`."""
     network_backend: NetworkBackend
-    cgroup_driver: Literal["systemd", "cgroupfs"]
 
 
 class Inventory(Frozen):
