@@ -1,0 +1,266 @@
+"""The parts of Kubernetes objects that llmprov reads, as frozen values; names and shapes are the API's own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A resource type: `Kind("apps/v1", "Deployment")`."""
+
+    api_version: str
+    kind: str
+
+
+NAMESPACE = Kind("v1", "Namespace")
+NODE = Kind("v1", "Node")
+POD = Kind("v1", "Pod")
+EVENT = Kind("v1", "Event")
+SERVICE = Kind("v1", "Service")
+DEPLOYMENT = Kind("apps/v1", "Deployment")
+DAEMONSET = Kind("apps/v1", "DaemonSet")
+
+
+class View(BaseModel):
+    """What is read of an API object; fields that llmprov does not use are dropped."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
+
+
+class Meta(View):
+    """`metadata`."""
+
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    labels: Mapping[str, str] = Field(default_factory=dict)
+    annotations: Mapping[str, str] = Field(default_factory=dict)
+    resource_version: str = ""
+    generation: int = 0
+    creation_timestamp: datetime | None = None
+    deletion_timestamp: datetime | None = None
+
+
+class Header(View):
+    """What every object has."""
+
+    api_version: str = ""
+    kind: str = ""
+    metadata: Meta
+
+    @property
+    def resource(self) -> Kind:
+        """The resource type."""
+        return Kind(self.api_version, self.kind)
+
+    @property
+    def label(self) -> str:
+        """How messages name it: `Deployment llmprov-models/smollm2`."""
+        prefix = f"{self.metadata.namespace}/" if self.metadata.namespace else ""
+        return f"{self.kind} {prefix}{self.metadata.name}"
+
+
+class Condition(View):
+    """An entry of `status.conditions`."""
+
+    type: str
+    status: str
+    reason: str = ""
+    message: str = ""
+    last_transition_time: datetime | None = None
+
+
+class _Conditions(View):
+    conditions: tuple[Condition, ...] = ()
+
+    def condition(self, kind: str) -> Condition | None:
+        """The condition of that type."""
+        return next((condition for condition in self.conditions if condition.type == kind), None)
+
+    def holds(self, kind: str) -> bool:
+        """Whether the condition is there and True."""
+        found = self.condition(kind)
+        return found is not None and found.status == "True"
+
+
+class NodeInfo(View):
+    """`status.nodeInfo` of a Node."""
+
+    kubelet_version: str = ""
+    container_runtime_version: str = ""
+    os_image: str = ""
+    kernel_version: str = ""
+
+
+class NodeStatus(_Conditions):
+    """`status` of a Node."""
+
+    capacity: Mapping[str, str] = Field(default_factory=dict)
+    allocatable: Mapping[str, str] = Field(default_factory=dict)
+    node_info: NodeInfo = NodeInfo()
+
+
+class NodeSpec(View):
+    """`spec` of a Node."""
+
+    unschedulable: bool = False
+
+
+class Node(Header):
+    """A Node."""
+
+    spec: NodeSpec = NodeSpec()
+    status: NodeStatus = NodeStatus()
+
+
+class Waiting(View):
+    """Why a container does not run."""
+
+    reason: str = ""
+    message: str = ""
+
+
+class Running(View):
+    """Since when a container runs."""
+
+    started_at: datetime | None = None
+
+
+class Terminated(View):
+    """How a container ended."""
+
+    exit_code: int = 0
+    reason: str = ""
+    message: str = ""
+    finished_at: datetime | None = None
+
+
+class ContainerState(View):
+    """`state` and `lastState` of a container: one of the three."""
+
+    waiting: Waiting | None = None
+    running: Running | None = None
+    terminated: Terminated | None = None
+
+
+class ContainerStatus(View):
+    """What the kubelet says of a container."""
+
+    name: str
+    ready: bool = False
+    restart_count: int = 0
+    state: ContainerState = ContainerState()
+    last_state: ContainerState = ContainerState()
+
+
+class PodStatus(_Conditions):
+    """`status` of a Pod."""
+
+    phase: str = ""
+    reason: str = ""
+    message: str = ""
+    container_statuses: tuple[ContainerStatus, ...] = ()
+
+
+class Resources(View):
+    """What a container asks for."""
+
+    requests: Mapping[str, str] = Field(default_factory=dict)
+
+
+class Container(View):
+    """A container of a pod's specification."""
+
+    name: str
+    image: str = ""
+    resources: Resources = Resources()
+
+
+class PodSpec(View):
+    """`spec` of a Pod."""
+
+    node_name: str = ""
+    containers: tuple[Container, ...] = ()
+
+
+class Pod(Header):
+    """A Pod."""
+
+    spec: PodSpec = PodSpec()
+    status: PodStatus = PodStatus()
+
+    @property
+    def ready(self) -> bool:
+        """Whether it serves."""
+        return self.status.holds("Ready") and self.metadata.deletion_timestamp is None
+
+
+class ObjectReference(View):
+    """What an Event is about."""
+
+    kind: str = ""
+    name: str = ""
+    uid: str = ""
+
+
+class Event(Header):
+    """An Event of the core API."""
+
+    type: str = ""
+    reason: str = ""
+    message: str = ""
+    count: int | None = None
+    involved_object: ObjectReference = ObjectReference()
+    first_timestamp: datetime | None = None
+    last_timestamp: datetime | None = None
+
+
+class WorkloadSpec(View):
+    """`spec` of a Deployment."""
+
+    replicas: int = 1
+
+
+class WorkloadStatus(_Conditions):
+    """`status` of a Deployment or DaemonSet."""
+
+    observed_generation: int = 0
+    replicas: int = 0
+    updated_replicas: int = 0
+    ready_replicas: int = 0
+    available_replicas: int = 0
+    desired_number_scheduled: int = 0
+    updated_number_scheduled: int = 0
+    number_available: int = 0
+
+
+class Deployment(Header):
+    """A Deployment."""
+
+    spec: WorkloadSpec = WorkloadSpec()
+    status: WorkloadStatus = WorkloadStatus()
+
+    @property
+    def rolled_out(self) -> bool:
+        """Whether every replica is of the newest template and available, and no older one is left."""
+        status, wanted = self.status, self.spec.replicas
+        seen = status.observed_generation >= self.metadata.generation
+        return seen and status.updated_replicas == status.replicas == status.available_replicas == wanted
+
+
+class DaemonSet(Header):
+    """A DaemonSet."""
+
+    status: WorkloadStatus = WorkloadStatus()
+
+    @property
+    def rolled_out(self) -> bool:
+        """Whether every node it wants runs an available pod of the newest template."""
+        status = self.status
+        seen = status.observed_generation >= self.metadata.generation
+        wanted = status.desired_number_scheduled
+        return seen and wanted > 0 and status.updated_number_scheduled == status.number_available == wanted
