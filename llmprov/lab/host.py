@@ -9,7 +9,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmprov import paths
 from llmprov.errors import LabError
 from llmprov.lab import identity
 from llmprov.lab.cgroups import HostGroup, detect
@@ -177,7 +176,6 @@ class Host:
             init=identity.INIT,
             binds=(*data, *shown),
             memory_bytes=self.host.memory_bytes,
-            siblings=str(paths.state_dir() / "lab"),
         )
 
 

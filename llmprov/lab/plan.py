@@ -15,7 +15,6 @@ class HostPlan:
         disk: image of the file system for /var; empty when the host shares the machine's disk.
         binds: (outside, inside, writable) directories.
         memory_bytes: limit of all its processes; None for no limit.
-        siblings: the directory with every lab's files.
     """
 
     lab: str
@@ -30,7 +29,6 @@ class HostPlan:
     init: str
     binds: tuple[tuple[str, str, bool], ...]
     memory_bytes: int | None
-    siblings: str
 
     def save(self) -> str:
         """The plan as JSON."""

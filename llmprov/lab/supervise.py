@@ -43,7 +43,7 @@ def mount_root(plan: HostPlan) -> None:
     """Put the host's file system together where only this process and its children see it."""
     os.unshare(os.CLONE_NEWNS)
     _mount("--make-rslave", "/")
-    _forget_siblings(plan)
+    _forget_other_namespaces(plan)
     # nspawn leaves its locks and propagation directories in /run/systemd; here they end with the namespace.
     Path("/run/systemd").mkdir(exist_ok=True)
     _mount("-t", "tmpfs", "-o", "mode=755,size=1m", "tmpfs", "/run/systemd")
@@ -96,12 +96,13 @@ def _boot(plan: HostPlan, group: HostGroup) -> int:
     return subprocess.call([*join, *command(plan, unified=unified)], env=environment, stdin=subprocess.DEVNULL)
 
 
-def _forget_siblings(plan: HostPlan) -> None:
-    """Drop this namespace's copies of the other hosts' network namespaces, which would keep those alive."""
+def _forget_other_namespaces(plan: HostPlan) -> None:
+    """Drop this mount namespace's copies of other network namespaces, which would keep those alive."""
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        mount = line.split()[4]
-        if mount.startswith(plan.siblings + "/") and mount != plan.namespace:
-            subprocess.run(["umount", "--lazy", mount], check=True)
+        before, _, after = line.partition(" - ")
+        mount, kind = before.split()[4], after.split()[0]
+        if kind == "nsfs" and mount != plan.namespace:
+            _run("umount", "--lazy", mount)
 
 
 def _hold_lock(file: Path) -> int:
@@ -113,7 +114,11 @@ def _hold_lock(file: Path) -> int:
 
 
 def _mount(*arguments: str) -> None:
-    subprocess.run(["mount", *arguments], check=True)
+    _run("mount", *arguments)
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True)
 
 
 def _escape(path: str) -> str:
