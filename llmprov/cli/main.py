@@ -3,11 +3,14 @@
 import sys
 from typing import Annotated
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from llmprov import __version__
-from llmprov.cli import bundle, lab
+from llmprov.cli import bundle, inventory, lab
+from llmprov.cli.install import install
+from llmprov.cli.preflight import preflight
+from llmprov.cli.reset import reset
 from llmprov.errors import ExitCode, LlmprovError
 from llmprov.report.console import print_error
 
@@ -23,6 +26,10 @@ app = typer.Typer(
 
 app.add_typer(lab.app, name="lab")
 app.add_typer(bundle.app, name="bundle")
+app.add_typer(inventory.app, name="inventory")
+app.command()(preflight)
+app.command()(install)
+app.command()(reset)
 
 
 def _print_version(value: bool) -> None:
@@ -44,21 +51,32 @@ def root(
 
 
 def main() -> None:
-    """Run the command line; every expected failure ends in one message, a remedy and a documented exit code."""
-    debug = "--debug" in sys.argv
+    """Run the command line; every failure ends in one message, a remedy and a documented exit code."""
     try:
-        code = app(standalone_mode=False)
-    except LlmprovError as error:
-        if debug:
+        sys.exit(app(standalone_mode=False) or ExitCode.OK)
+    except (Exception, KeyboardInterrupt) as error:
+        if "--debug" in sys.argv:
             raise
-        print_error(error)
-        sys.exit(error.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        if debug:
-            raise
-        print_error(LlmprovError("interrupted", remedy="run the same command again; it goes on where it stopped"))
-        sys.exit(ExitCode.INTERRUPTED)
-    sys.exit(code or 0)
+        failure = _explain(error)
+        if failure.message.startswith("Usage:"):  # called without arguments: the help is the answer
+            typer.echo(failure.message, err=True)
+        else:
+            print_error(failure)
+        sys.exit(failure.exit_code)
+
+
+def _explain(error: BaseException) -> LlmprovError:
+    if isinstance(error, LlmprovError):
+        return error
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        failure = LlmprovError("interrupted", remedy="run the same command again; it goes on where it stopped")
+        failure.exit_code = ExitCode.INTERRUPTED
+    elif isinstance(error, TyperException):
+        failure = LlmprovError(error.format_message(), remedy="see --help")
+        failure.exit_code = ExitCode(error.exit_code)
+    else:
+        failure = LlmprovError(
+            f"internal error: {type(error).__name__}: {error}",
+            remedy="this is a defect of llmprov; please report it with the output of the same command with --debug",
+        )
+    return failure
