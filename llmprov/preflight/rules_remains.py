@@ -1,0 +1,136 @@
+"""Rules about what is on a host already: listeners, software of others, GPUs and their drivers."""
+
+from collections.abc import Iterator
+
+from llmprov.inventory import Host
+from llmprov.preflight.context import Context, error, warning
+from llmprov.preflight.facts import HostFacts, Listener
+from llmprov.preflight.findings import Finding
+
+# Who listens where once a host is installed; the kernel cuts the names of processes to 15 characters.
+_KUBELET = {10250: "kubelet"}
+_CONTROL_PLANE = {2379: "etcd", 2380: "etcd", 10257: "kube-controller-manager", 10259: "kube-scheduler"}
+_PROXY = {10256: "kube-proxy"}
+_API_SERVER = "kube-apiserver"
+_REGISTRY = "registry"
+_COMM_LENGTH = 15
+_PACKAGED = "apt purge them (docker.io, containerd, kubelet, kubeadm …), remove the paths, reboot"
+
+
+def expected_listeners(host: Host, context: Context) -> dict[int, str]:
+    """Return the TCP ports that the host's parts will listen on, and the process of each."""
+    settings = context.inventory.settings
+    ports = _KUBELET | _PROXY
+    if context.is_control_plane(host):
+        ports |= _CONTROL_PLANE | {settings.api_port: _API_SERVER}
+    if context.has_registry(host):
+        ports |= {settings.registry_port: _REGISTRY, context.needs.push_port: _REGISTRY}
+    return ports
+
+
+def check_ports(host: Host, facts: HostFacts, context: Context) -> Iterator[Finding]:
+    """Check that nobody else listens on a port that will be needed."""
+    expected = expected_listeners(host, context)
+    for listener in facts.listeners:
+        wanted = expected.get(listener.port)
+        if wanted is None or (facts.installed and listener.process == wanted[:_COMM_LENGTH]):
+            continue
+        yield error(
+            host,
+            "ports",
+            f"port {listener.port} is taken by {_owner(listener)}; {wanted} needs it",
+            f"stop that process: {_stop(listener)}",
+        )
+
+
+def check_remains(host: Host, facts: HostFacts, _context: Context) -> Iterator[Finding]:
+    """Check for Kubernetes and container runtimes that llmprov did not put there."""
+    if facts.installed:
+        return
+    remains = facts.remains
+    if remains.processes:
+        names = ", ".join(remains.processes)
+        yield error(host, "remains", f"{names} of somebody else runs here", f"stop and remove it: {_PACKAGED}")
+    if remains.paths:
+        yield error(
+            host,
+            "remains",
+            f"remains of another installation: {', '.join(remains.paths)}",
+            f"if nothing needs them: {_PACKAGED}; llmprov overwrites nothing that it did not write",
+        )
+
+
+def check_gpus(host: Host, facts: HostFacts, context: Context) -> Iterator[Finding]:
+    """Check that GPUs are where the inventory says, and free for the driver."""
+    inventory = context.inventory
+    if inventory.settings.gpu_mode == "simulated":
+        if facts.gpus:
+            problem = f"has {len(facts.gpus)} NVIDIA GPU(s), but cluster_gpu_mode is simulated: they will not be used"
+            yield warning(host, "gpu", problem, "set cluster_gpu_mode: real in group_vars/all.yml")
+        return
+    if host not in inventory.gpu_workers:
+        if facts.gpus:
+            problem = f"has {len(facts.gpus)} NVIDIA GPU(s), but is not in gpu_workers: they will not be used"
+            yield warning(host, "gpu", problem, "add it to gpu_workers")
+        return
+    if not facts.gpus:
+        yield error(
+            host,
+            "gpu",
+            "is in gpu_workers, but no NVIDIA GPU is on its PCI bus",
+            "look at `lspci -d 10de:`, seat the cards, or take the host out of gpu_workers",
+        )
+    yield from _check_drivers(host, facts)
+
+
+def check_model_gpus(context: Context) -> Iterator[Finding]:
+    """Check that some host has as many GPUs as one replica of each model needs."""
+    inventory = context.inventory
+    answered = [host for host in inventory.gpu_workers if host.name in context.facts]
+    if inventory.settings.gpu_mode != "real" or len(answered) < len(inventory.gpu_workers) or not answered:
+        return
+    most = max(len(context.facts[host.name].gpus) for host in answered)
+    for model in inventory.models:
+        if model.replicas and model.resources.gpus > most:
+            problem = f"a replica of model {model.name} needs {model.resources.gpus} GPUs; the largest host has {most}"
+            yield error("", "gpu", problem, "lower resources.gpus of the model")
+
+
+def _check_drivers(host: Host, facts: HostFacts) -> Iterator[Finding]:
+    held = {gpu.driver for gpu in facts.gpus if gpu.driver}
+    if "nouveau" in held:
+        yield error(
+            host,
+            "gpu",
+            "nouveau holds the GPU: NVIDIA's driver cannot load beside it",
+            "echo blacklist nouveau > /etc/modprobe.d/nouveau.conf; update-initramfs -u; reboot",
+        )
+    if others := held - {"nouveau", "nvidia"}:
+        names = ", ".join(sorted(others))
+        yield error(
+            host,
+            "gpu",
+            f"GPUs are bound to {names}, not to NVIDIA's driver",
+            "unbind them (driverctl, vfio) and reboot",
+        )
+    remains = facts.remains
+    if remains.driver_packages and not remains.driver_version:
+        yield warning(
+            host,
+            "gpu",
+            f"NVIDIA packages are installed, but the driver is not loaded: {', '.join(remains.driver_packages)}",
+            "reboot, or remove them: apt purge 'nvidia-*' 'libnvidia-*'",
+        )
+
+
+def _owner(listener: Listener) -> str:
+    name = listener.process or "another process"
+    details = [f"pid {listener.pid}"] if listener.pid else []
+    details += [listener.unit] if listener.unit else []
+    return f"{name} ({', '.join(details)})" if details else name
+
+
+def _stop(listener: Listener) -> str:
+    if listener.unit.endswith(".service"):
+        return f"systemctl disable --now {listener.unit}"
+    return f"kill {listener.pid}" if listener.pid else f"see `ss -ltnp sport = :{listener.port}`"
