@@ -53,7 +53,10 @@ def root(
 def main() -> None:
     """Run the command line; every failure ends in one message, a remedy and a documented exit code."""
     try:
-        sys.exit(app(standalone_mode=False) or ExitCode.OK)
+        code = app(standalone_mode=False) or ExitCode.OK
+        if code == ExitCode.INTERRUPTED:  # typer has turned the interrupt into this code
+            raise KeyboardInterrupt
+        sys.exit(code)
     except (Exception, KeyboardInterrupt) as error:
         if "--debug" in sys.argv:
             raise
