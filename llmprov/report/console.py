@@ -17,5 +17,10 @@ def print_error(error: LlmprovError) -> None:
         err.print(f"[bold]remedy:[/] {_plain(error.remedy)}")
 
 
+def print_raw(text: str) -> None:
+    """Print what another program wrote, as it is, beside progress."""
+    err.print(text, markup=False)
+
+
 def _plain(text: str) -> str:
     return text.replace("[", r"\[")

@@ -69,6 +69,8 @@ _RESULTS = {
     "runner_on_unreachable": Status.UNREACHABLE,
 }
 _KINDS = {"playbook_on_play_start": Kind.PLAY, "playbook_on_task_start": Kind.TASK, "runner_on_start": Kind.START}
+_ERROR_LINES = 12
+_LAST_LINES = 5
 _OUTPUT = ("error", "system_warning", "warning", "verbose")
 
 
@@ -129,10 +131,17 @@ def failure_message(returned: Mapping[str, object]) -> str:
         return "; ".join(f"{_item(entry)}{failure_message(entry)}" for entry in failed)
     message = str(returned.get("msg", "")).strip()
     for stream in ("stderr", "module_stderr", "stdout", "module_stdout"):
-        tail = "\n".join(str(returned.get(stream, "")).strip().splitlines()[-5:])
-        if tail and tail not in message:
-            return f"{message}: {tail}" if message else tail
+        said = _end_of(str(returned.get(stream, "")))
+        if said and said not in message:
+            return f"{message.rstrip('.')}: {said}" if message else said
     return message or "it gave no message"
+
+
+def _end_of(text: str) -> str:
+    """What a program said last: from its error on where it marks one, else its last few lines."""
+    lines = text.strip().splitlines()
+    marked = [number for number, line in enumerate(lines) if line.lower().startswith(("error", "fatal", "e: "))]
+    return "\n".join(lines[marked[-1] :][:_ERROR_LINES] if marked else lines[-_LAST_LINES:])
 
 
 def _item(entry: Mapping[str, object]) -> str:

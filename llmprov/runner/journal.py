@@ -9,8 +9,9 @@ import os
 import secrets
 import shutil
 import threading
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -64,6 +65,21 @@ class Journal:
             descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             with os.fdopen(descriptor, "a", encoding="utf-8") as stream:
                 stream.write(line + "\n")
+
+    @contextmanager
+    def whole_run(self, verb: str) -> Iterator[None]:
+        """Record the beginning of a verb and how it ended; errors pass through."""
+        began = time.monotonic()
+        self.record("start", verb=verb)
+        try:
+            yield
+        except BaseException as error:
+            self._end(verb, began, f"{error}" or type(error).__name__)
+            raise
+        self._end(verb, began, None)
+
+    def _end(self, verb: str, began: float, error: str | None) -> None:
+        self.record("end", verb=verb, ok=error is None, seconds=round(time.monotonic() - began, 3), error=error)
 
 
 def runs_dir() -> Path:

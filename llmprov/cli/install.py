@@ -1,0 +1,42 @@
+"""`llmprov install`: from bare hosts to models that answer."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llmprov.report import console, progress
+from llmprov.report import install as report
+from llmprov.stages import stage_names
+from llmprov.workflows import install as workflow
+
+
+def _stage(value: str) -> str:
+    if value and value not in stage_names():
+        raise typer.BadParameter(f"there is no stage {value!r}; the stages are {', '.join(stage_names())}")
+    return value
+
+
+def install(
+    ctx: typer.Context,
+    *,
+    inventory: Annotated[Path, typer.Option("--inventory", "-i", metavar="DIR", help="The inventory.")],
+    limit: Annotated[str, typer.Option(metavar="PATTERN", help="Only these hosts, as Ansible's --limit.")] = "",
+    until: Annotated[str, typer.Option(metavar="STAGE", callback=_stage, help="Stop after this stage.")] = "",
+    check: Annotated[bool, typer.Option("--check", help="Change nothing; say what would change.")] = False,
+    skip_preflight: Annotated[bool, typer.Option("--skip-preflight", help="Do not check the hosts first.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Bring bare hosts to a cluster that serves the inventory's models; again, to bring it up to date."""
+    debug = bool(ctx.obj and ctx.obj["debug"])
+    request = workflow.Request(
+        inventory=inventory,
+        limit=limit,
+        until=until,
+        check=check,
+        preflight=not skip_preflight,
+        verbosity=1 if debug else 0,
+    )
+    with progress.open() as steps:
+        result = workflow.install(request, steps, on_output=console.print_raw if debug or check else None)
+    report.print_install(result, as_json=json)

@@ -1,0 +1,97 @@
+"""What the long verbs end with: values that workflows make and `report` prints."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmprov.runner import RunResult
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One part of a run.
+
+    Attributes:
+        name: `runtime`, `push vllm`.
+        started: seconds from the beginning of the run; phases may overlap.
+        seconds: how long it took.
+        beside: whether the run went on with other phases meanwhile.
+    """
+
+    name: str
+    started: float
+    seconds: float
+    beside: bool = False
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """One image that one host pulled ahead; `seconds` from the pull's start to its last layer unpacked."""
+
+    host: str
+    image: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class EngineStart:
+    """One replica: `seconds` from its container's start to ready, None where the cluster no longer knows."""
+
+    node: str
+    pod: str
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model that answers, and at which URL inside the cluster."""
+
+    name: str
+    endpoint: str
+
+
+@dataclass(frozen=True)
+class Objects:
+    """What became of the Kubernetes objects.
+
+    Attributes:
+        changes: how many were created, changed or deleted.
+        models: those that answer now; empty when the install ended before.
+        starts: how long each replica's engine took to start.
+    """
+
+    changes: int = 0
+    models: tuple[Served, ...] = ()
+    starts: tuple[EngineStart, ...] = ()
+
+
+@dataclass(frozen=True)
+class InstallResult:
+    """A finished install.
+
+    Attributes:
+        inventory: as the user named it.
+        check: whether nothing was to change.
+        hosts: outcome by host, with the number of changes.
+        changes: tasks that changed something (would have, in check mode), as `host: task`.
+        objects: None when the install ended before there was a cluster.
+        phases: where the time went.
+        pulls: images that the workers pulled ahead.
+        seconds: from start to end.
+    """
+
+    inventory: Path
+    check: bool
+    hosts: RunResult
+    changes: tuple[str, ...]
+    objects: Objects | None
+    phases: tuple[Phase, ...]
+    pulls: tuple[Pulled, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ResetResult:
+    """A finished reset; `seconds` from start to end."""
+
+    hosts: RunResult
+    seconds: float

@@ -1,0 +1,168 @@
+"""From bare hosts to models that answer.
+
+The critical path is the pull of the engine's image and the start of the engine; everything else runs beside it:
+
+    inventory → bundle → preflight → hosts (Ansible, stage by stage) → objects (network, GPUs, models) → ready
+                                        └ push of engine and weights ─ pull on the GPU workers ┘
+"""
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmprov import inventory as inventories
+from llmprov import paths, runner
+from llmprov.inventory import Inventory
+from llmprov.progress import Progress
+from llmprov.results import InstallResult, Objects, Pulled
+from llmprov.runner import Journal, Kind, Options, RunEvent, RunResult, Status
+from llmprov.stages import STAGES, Runner, Stage, stage_names, stages_until
+from llmprov.workflows import install_objects, preflight
+from llmprov.workflows.host_steps import HostSteps
+from llmprov.workflows.install_bundle import require_whole
+from llmprov.workflows.install_images import Staged, pulls, staged_images
+from llmprov.workflows.phases import Phases
+from llmprov.workflows.push_beside import PushBeside
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to install.
+
+    Attributes:
+        inventory: directory or hosts file.
+        limit: only these hosts, an Ansible host pattern; empty for all.
+        until: last stage; empty for all.
+        check: change nothing, say what would change.
+        preflight: check the hosts first.
+        verbosity: of Ansible, 0 to 4.
+    """
+
+    inventory: Path
+    limit: str = ""
+    until: str = ""
+    check: bool = False
+    preflight: bool = True
+    verbosity: int = 0
+
+
+def install(request: Request, progress: Progress, *, on_output: Callable[[str], None] | None = None) -> InstallResult:
+    """Install what the inventory describes; run again, it changes nothing and takes seconds.
+
+    Args:
+        request: see `Request`.
+        progress: shows phases, and each host's stage and task.
+        on_output: gets Ansible's own output.
+
+    Raises:
+        LlmprovError: the inventory, the bundle, a host, a stage or an object is not as it must be; what was done stays
+            and the same command goes on from there.
+    """
+    journal = Journal.create("install")
+    phases = Phases(journal, progress)
+    with journal.whole_run("install"):
+        cluster = _inventory(request, phases, progress)
+        with phases.phase("bundle"):
+            lock = require_whole(cluster.settings.bundle_dir, progress)
+            images = staged_images(cluster.models, lock)
+        if request.preflight:
+            with phases.timed("preflight"):
+                preflight.run(cluster, progress, limit=request.limit).raise_for_errors()
+        run = _Run(request, cluster, images, journal, phases, progress)
+        with PushBeside(request.inventory, cluster.settings.bundle_dir, images.artifacts, phases, progress) as push:
+            hosts, changes = run.hosts(push, on_output)
+            objects = run.objects(push) if _reaches_objects(request) else None
+        return InstallResult(
+            inventory=request.inventory,
+            check=request.check,
+            hosts=hosts,
+            changes=changes,
+            objects=objects,
+            phases=phases.table,
+            pulls=run.pulls(objects),
+            seconds=phases.seconds,
+        )
+
+
+def _inventory(request: Request, phases: Phases, progress: Progress) -> Inventory:
+    with phases.phase("inventory"):
+        cluster = inventories.load(request.inventory)
+    for warning in cluster.warnings:
+        progress.note(warning)
+    return cluster
+
+
+def _reaches_objects(request: Request) -> bool:
+    return not request.check and any(stage.runner is Runner.PYTHON for stage in _stages(request))
+
+
+def _stages(request: Request) -> tuple[Stage, ...]:
+    return stages_until(request.until) if request.until else STAGES
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What the parts of one install share."""
+
+    request: Request
+    cluster: Inventory
+    images: Staged
+    journal: Journal
+    phases: Phases
+    progress: Progress
+
+    def hosts(self, push: PushBeside, on_output: Callable[[str], None] | None) -> tuple[RunResult, tuple[str, ...]]:
+        """Bring the hosts to Ready; the push begins as soon as the registry is there."""
+        steps = HostSteps(self.progress, self.phases)
+        changes: list[str] = []
+
+        def follow(event: RunEvent) -> None:
+            steps.take(event)
+            if event.kind is Kind.PLAY_END and event.stage == "registry" and not self.request.check:
+                push.start()
+            if event.status is Status.CHANGED:
+                changes.append(f"{event.host}: {event.task}")
+
+        with self.progress.step("hosts"), closing(steps):
+            result = runner.run(
+                paths.content_root() / "playbooks" / "install.yml",
+                self.request.inventory,
+                self._options(),
+                journal=self.journal,
+                on_event=follow,
+                on_output=on_output,
+            )
+            result.raise_for_failures("install")
+        return result, tuple(changes)
+
+    def objects(self, push: PushBeside) -> Objects:
+        """Bring network, GPUs and models to Ready."""
+        push.start()  # when --limit left the registry out, nothing has begun it yet
+        return install_objects.apply(self.cluster, _names(self.request), push, self.phases, self.progress)
+
+    def pulls(self, objects: Objects | None) -> tuple[Pulled, ...]:
+        """Ask the workers how long their pulls took, once models answer."""
+        found = pulls(self.cluster.gpu_workers) if objects is not None else ()
+        for pulled in found:
+            self.journal.record("pull", host=pulled.host, image=pulled.image, seconds=pulled.seconds)
+        return found
+
+    def _options(self) -> Options:
+        tags = tuple(name for name in _names(self.request) if name in stage_names(runner=Runner.ANSIBLE))
+        stage_models = "models" in _names(self.request)
+        return Options(
+            limit=self.request.limit,
+            tags=(*tags, "prepull") if stage_models else tags,
+            extra_vars={
+                "registry_push": "core",
+                "prepull_images": list(self.images.references) if stage_models else [],
+            },
+            check=self.request.check,
+            diff=self.request.check,
+            verbosity=self.request.verbosity,
+        )
+
+
+def _names(request: Request) -> tuple[str, ...]:
+    return tuple(stage.name for stage in _stages(request))

@@ -1,0 +1,83 @@
+"""The large images of an install: which they are, who pushes them, and how long the workers took to pull them."""
+
+import re
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from llmprov import ssh
+from llmprov.bundle.lock import BundleLock, LockedArtifact
+from llmprov.errors import HostConnectionError
+from llmprov.inventory import Host, ModelSpec
+from llmprov.results import Pulled
+
+UNIT = "llmprov-prepull.service"
+_AT_ONCE = 16
+_PULL = re.compile(r"start_time=\[([^\]]+)\] ; stop_time=\[([^\]]+)\]")
+_IMAGE = re.compile(r"argv\[\]=.* images pull .*?(\S+@sha256:[0-9a-f]{64})")
+
+
+@dataclass(frozen=True)
+class Staged:
+    """Images that are brought to the GPU workers ahead of their pods.
+
+    Attributes:
+        artifacts: names of the bundle's images among them; these are pushed beside the bring-up.
+        references: full references by digest, engines first: they are larger and needed first.
+    """
+
+    artifacts: tuple[str, ...]
+    references: tuple[str, ...]
+
+
+def staged_images(models: Iterable[ModelSpec], lock: BundleLock) -> Staged:
+    """Find the engine and weight images of all models."""
+    models = tuple(models)
+    wanted = [model.engine.image for model in models]
+    wanted += [model.source.artifact or model.source.image or "" for model in models]
+    found = [_find(name, lock) for name in dict.fromkeys(wanted)]
+    bundled = tuple(image for image in found if image is not None)
+    return Staged(tuple(image.name for image in bundled), tuple(pinned(image) for image in bundled))
+
+
+def pinned(image: LockedArtifact) -> str:
+    """Return the reference by digest alone: `docker.io/vllm/vllm-openai@sha256:…`."""
+    return f"{(image.ref or '').rpartition(':')[0]}@{image.digest}"
+
+
+def pulls(hosts: Sequence[Host]) -> tuple[Pulled, ...]:
+    """Ask the hosts how long their pulls took; a host that cannot say is left out."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return tuple(pulled for found in pool.map(_of_host, hosts) for pulled in found)
+
+
+def _find(name: str, lock: BundleLock) -> LockedArtifact | None:
+    """A name of the bundle, or a reference that is in it; a reference that is not lies in the registry already."""
+    for image in lock.images:
+        if name in (image.name, image.ref):
+            return image
+    return None
+
+
+def _of_host(host: Host) -> tuple[Pulled, ...]:
+    command = ("systemctl", "show", "--timestamp=us+utc", "--property=ExecStart", UNIT)
+    try:
+        shown = ssh.run(host.ssh, command)
+    except HostConnectionError:
+        return ()
+    return tuple(parse(host.name, shown.stdout.decode(errors="replace")))
+
+
+def parse(host: str, shown: str) -> Iterable[Pulled]:
+    """Read what systemd knows about the unit's commands; those that have not ended are left out."""
+    for line in shown.splitlines():
+        image, times = _IMAGE.search(line), _PULL.search(line)
+        if image and times and "n/a" not in times.group(0):
+            started, stopped = (_time(text) for text in times.groups())
+            yield Pulled(host, image[1], round((stopped - started).total_seconds(), 2))
+
+
+def _time(text: str) -> datetime:
+    """Read `Sun 2026-11-22 17:50:01.123456 UTC`."""
+    return datetime.strptime(text.split(" ", 1)[1].removesuffix(" UTC"), "%Y-%m-%d %H:%M:%S.%f").replace(tzinfo=UTC)
