@@ -54,8 +54,8 @@ def main() -> None:
     """Run the command line; every failure ends in one message, a remedy and a documented exit code."""
     try:
         code = app(standalone_mode=False) or ExitCode.OK
-        if code == ExitCode.INTERRUPTED:  # typer has turned the interrupt into this code
-            raise KeyboardInterrupt
+        if code == ExitCode.INTERRUPTED:  # typer turned the interrupt into a code
+            raise KeyboardInterrupt  # noqa: TRY301
         sys.exit(code)
     except (Exception, KeyboardInterrupt) as error:
         if "--debug" in sys.argv:
