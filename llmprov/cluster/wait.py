@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from llmprov.cluster.client import Cluster, Object, WatchExpiredError
 from llmprov.cluster.objects import Header, Kind
 
-WINDOW = 5.0
+WINDOW = 1.0
 """Seconds after which a silent watch decides again: "for more than a minute" comes true without any change."""
 
 

@@ -1,0 +1,50 @@
+"""Renders Jinja2 templates of Kubernetes objects: undefined names are errors, every value is quoted by `tojson`."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from pydantic import BaseModel, ConfigDict
+
+type Manifest = dict[str, object]
+
+
+class Inputs(BaseModel):
+    """The typed inputs of a template; each template has its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def render(template: str, inputs: Inputs) -> tuple[Manifest, ...]:
+    """Render a template to its objects, in the order in which it holds them.
+
+    Args:
+        template: a file of the package's `templates` directory.
+        inputs: the template sees each field by its name.
+    """
+    values = {name: getattr(inputs, name) for name in type(inputs).model_fields}
+    text = _environment().get_template(template).render(values)
+    documents = yaml.load_all(text, Loader=_CLoader)
+    return tuple(document for document in documents if document)
+
+
+def dump(manifests: Sequence[Manifest]) -> str:
+    """Write objects as a YAML stream that people can review."""
+    return yaml.safe_dump_all(manifests, sort_keys=False, width=120)
+
+
+_CLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("llmprov.manifests", "templates"),
+        undefined=StrictUndefined,
+        autoescape=False,  # noqa: S701 - YAML, not HTML; tojson quotes
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": True}
+    return environment
