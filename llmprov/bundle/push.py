@@ -49,6 +49,12 @@ class Selection:
     images: tuple[str, ...] = ()
 
 
+CORE_IMAGES = (
+    *("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy"),
+    *("etcd", "coredns", "pause", "flannel"),
+)
+"""What every node needs before it can serve; with the files, this is what an install pushes first."""
+
 BlobPath = Callable[[str], Path]
 
 

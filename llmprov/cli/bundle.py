@@ -7,7 +7,7 @@ import click
 import typer
 
 from llmprov.bundle.lock import BundleLock
-from llmprov.bundle.push import Selection
+from llmprov.bundle.push import CORE_IMAGES, Selection
 from llmprov.errors import BundleError, ExitCode
 from llmprov.report import bundle as report
 from llmprov.report import progress
@@ -76,13 +76,14 @@ def push(
     only: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="This image; may be given several times.")
     ] = None,
+    core: Annotated[bool, typer.Option("--core", help="Files, packages and the images of Kubernetes.")] = False,
     bundle: Bundle = None,
     json: Json = False,
 ) -> None:
-    """Push what a registry does not have yet; --only-files and --only may be combined."""
+    """Push what a registry does not have yet; --core, --only-files and --only may be combined."""
     if (inventory is None) == (to is None):
         raise click.UsageError("give either -i INVENTORY or --to URL")
-    selection = Selection(only_files, _names(only))
+    selection = Selection(only_files or core, (*(CORE_IMAGES if core else ()), *_names(only)))
     with progress.open() as steps:
         if inventory is not None:
             result = workflow.push_to_inventory(inventory, bundle, selection, steps)
