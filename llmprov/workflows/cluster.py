@@ -1,0 +1,120 @@
+"""What makes a cluster of joined nodes: access to it, nodes Ready, the pod network, GPUs that the scheduler counts."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from llmprov.bundle.lock import BundleLock
+from llmprov.cluster import nodes
+from llmprov.cluster.apply import apply_set
+from llmprov.cluster.client import Cluster, Object
+from llmprov.cluster.credentials import ControlPlane
+from llmprov.cluster.objects import NODE, Node
+from llmprov.cluster.rollout import daemonset, wait_rolled_out
+from llmprov.cluster.session import connect
+from llmprov.cluster.wait import Selection, watch_until
+from llmprov.errors import ClusterError
+from llmprov.inventory import Host, Inventory
+from llmprov.manifests import network
+from llmprov.progress import Progress
+from llmprov.workflows.references import pinned
+
+NETWORK_SET = "network"
+GPU_MODE_LABEL = "llmprov.io/gpu-mode"
+_NETWORK_SECONDS = 180.0
+_DEVICE_SECONDS = 300.0
+_SUDO_PASSWORD = ("ansible_become_password", "ansible_become_pass", "ansible_sudo_pass")
+
+
+@contextmanager
+def open_cluster(inventory: Inventory, *, patience: float = 60.0) -> Iterator[Cluster]:
+    """Open the Kubernetes API of an inventory's cluster, through SSH.
+
+    Args:
+        inventory: whose control planes are tried, the first one first.
+        patience: seconds to go on trying while the API is away.
+
+    Raises:
+        HostConnectionError: no control plane can be logged into.
+        ClusterError: there is no cluster yet.
+    """
+    with connect(_planes(inventory), patience=patience) as cluster:
+        yield cluster
+
+
+def wait_nodes(cluster: Cluster, inventory: Inventory, progress: Progress, *, seconds: float = 180.0) -> None:
+    """Wait until every host of the inventory that belongs in the cluster is a Ready node."""
+    members = dict.fromkeys((*inventory.control_plane, *inventory.workers))
+    nodes.wait_nodes_ready(cluster, [host.name for host in members], progress, seconds=seconds)
+
+
+def apply_network(cluster: Cluster, inventory: Inventory, lock: BundleLock, progress: Progress) -> int:
+    """Apply the pod network and wait until it runs on every node.
+
+    Returns:
+        How many objects changed.
+    """
+    settings = inventory.settings
+    inputs = network.NetworkInputs(
+        image=pinned(lock.image("flannel")), pod_cidr=str(settings.pod_cidr), backend=settings.network_backend
+    )
+    applied = apply_set(cluster, NETWORK_SET, network.network_objects(inputs), progress)
+    workload = daemonset(network.NAMESPACE, network.NAME, network.SELECTOR)
+    wait_rolled_out(cluster, workload, progress, seconds=_NETWORK_SECONDS, title="pod network")
+    return applied.changes
+
+
+def apply_gpu(cluster: Cluster, inventory: Inventory, progress: Progress) -> int:
+    """Make the scheduler count the GPUs of the GPU workers, and label these.
+
+    Simulated GPUs are set as capacity. Real ones are reported by the device plugin; here they are waited for.
+
+    Returns:
+        How many nodes changed.
+    """
+    settings, workers = inventory.settings, inventory.gpu_workers
+    changed: set[str] = set()
+    with progress.step("GPUs", f"{settings.gpu_mode} on {len(workers)} nodes"):
+        for host in workers:
+            if nodes.set_labels(cluster, host.name, {GPU_MODE_LABEL: settings.gpu_mode}):
+                changed.add(host.name)
+            if settings.gpu_mode == "simulated" and nodes.set_gpu_capacity(
+                cluster, host.name, simulated_gpus(host, inventory)
+            ):
+                changed.add(host.name)
+        _wait_gpus(cluster, workers)
+    return len(changed)
+
+
+def simulated_gpus(host: Host, inventory: Inventory) -> int:
+    """Return how many GPUs a host pretends to have: its own setting, or the cluster's."""
+    own = host.variables.get("cluster_simulated_gpus")
+    return own if isinstance(own, int) else inventory.settings.simulated_gpus
+
+
+def _wait_gpus(cluster: Cluster, workers: Sequence[Host]) -> None:
+    wanted = {host.name for host in workers}
+    without: set[str] = set()
+
+    def decide(items: Sequence[Object]) -> bool | None:
+        found = [Node.model_validate(item) for item in items]
+        counted = {node.metadata.name for node in found if int(node.status.allocatable.get(nodes.GPU, "0"))}
+        without.clear()
+        without.update(wanted - counted)
+        return None if without else True
+
+    if watch_until(cluster, Selection(NODE), decide, seconds=_DEVICE_SECONDS) is None:
+        raise ClusterError(
+            f"no GPUs are counted on {', '.join(sorted(without))}",
+            remedy="check the driver (nvidia-smi on the host) and that the device plugin runs there",
+        )
+
+
+def _planes(inventory: Inventory) -> tuple[ControlPlane, ...]:
+    first = inventory.settings.first_control_plane
+    hosts = sorted(inventory.control_plane, key=lambda host: host.name != first)
+    return tuple(ControlPlane(host.name, host.ssh, _sudo_password(host)) for host in hosts)
+
+
+def _sudo_password(host: Host) -> str | None:
+    values = (host.variables.get(key) for key in _SUDO_PASSWORD)
+    return next((value for value in values if isinstance(value, str) and "{{" not in value), None)
