@@ -175,7 +175,7 @@ _FAILURES: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (
         (
             *("Connection refused", "No route to host", "Network is unreachable", "timed out"),
-            *("Connection closed by", "Connection reset by", "not responding"),
+            *("Connection closed by", "Connection reset by", "not responding", "proxy dialer did not pass back"),
         ),
         "unreachable over SSH",
         "check that the host is up and that its address and port in the inventory are right: ssh {host}",
