@@ -97,7 +97,6 @@ class Interface(_Facts):
 
     name: str
     mtu: int
-    state: str = ""
 
 
 class PeerFacts(_Facts):

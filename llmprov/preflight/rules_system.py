@@ -20,7 +20,7 @@ def check_system(host: Host, facts: HostFacts, _context: Context) -> Iterator[Fi
     system = facts.os
     if (system.id, system.version) not in needs.SUPPORTED_SYSTEMS:
         supported = ", ".join(f"{name} {version}" for name, version in needs.SUPPORTED_SYSTEMS)
-        seen = system.name or f"{system.id} {system.version}".strip() or "an unnamed system"
+        seen = f"{system.name or 'an unnamed system'} ({system.id} {system.version})"
         yield error(host, "os", f"runs {seen}, which is not supported", f"install one of: {supported}")
     if system.arch not in needs.ARCHITECTURES:
         yield error(host, "os", f"is {system.arch}; there are artifacts for x86_64 only", "use an x86_64 machine")

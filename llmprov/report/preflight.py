@@ -1,12 +1,12 @@
-"""The preflight report: findings as a table, or as JSON."""
+"""The preflight report: one finding after the other, or as JSON."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from rich.markup import escape
-from rich.table import Table
 
-from llmprov.preflight import PreflightReport, Severity
+from llmprov.preflight import Finding, PreflightReport, Severity
 from llmprov.report.console import out
 
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow"}
@@ -18,24 +18,28 @@ def print_report(report: PreflightReport, *, as_json: bool) -> None:
         out.print_json(json.dumps(_document(report)))
         return
     findings = sorted(report.findings, key=lambda finding: list(Severity).index(finding.severity))
-    if findings:
-        table = Table(show_edge=False, pad_edge=False)
-        for column in ("", "host", "check", "problem", "remedy"):
-            table.add_column(column, overflow="fold")
-        for finding in findings:
-            cells = (finding.host or "(all)", finding.check, finding.problem, finding.remedy)
-            table.add_row(f"[{_STYLES[finding.severity]}]{finding.severity}[/]", *map(escape, cells))
-        out.print(table, soft_wrap=False)
+    for finding in findings:
+        out.print(_line(finding))
     out.print(_summary(report))
+
+
+def _line(finding: Finding) -> str:
+    where = escape(finding.host or "all hosts")
+    head = f"[{_STYLES[finding.severity]}]{finding.severity}[/] [bold]{where}[/] {finding.check}"
+    return f"{head}: {escape(finding.problem)}\n    → {escape(finding.remedy)}"
 
 
 def _summary(report: PreflightReport) -> str:
     hosts = f"{len(report.hosts)} host{'s' if len(report.hosts) != 1 else ''} in {report.seconds:.1f} s"
     if not report.findings:
         return f"[green]fit for installation[/]: {hosts}, nothing found"
-    counts = f"{len(report.errors)} errors, {len(report.warnings)} warnings"
+    counts = f"{_count(report.errors, 'error')}, {_count(report.warnings, 'warning')}"
     verdict = "[bold red]not fit for installation[/]" if report.errors else "[green]fit for installation[/]"
     return f"{verdict}: {hosts}, {counts}; nothing was changed"
+
+
+def _count(findings: Sequence[Finding], word: str) -> str:
+    return f"{len(findings)} {word}" if len(findings) == 1 else f"{len(findings)} {word}s"
 
 
 def _document(report: PreflightReport) -> dict[str, object]:

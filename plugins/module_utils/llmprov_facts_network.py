@@ -6,6 +6,7 @@ Runs on the host's own Python (3.9 or later); the standard library only. Nothing
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import select
 import socket
@@ -15,6 +16,7 @@ import time
 from pathlib import Path
 
 _LISTEN = "0A"
+_SIOCGIFMTU = 0x8921
 _ICMP_ECHO = 8
 _ICMP_ECHO_REPLY = 0
 _HEADERS = 28  # IPv4 and ICMP
@@ -24,15 +26,19 @@ _ATTEMPT_SECONDS = 0.6
 
 
 def interfaces() -> list[dict[str, object]]:
-    """Return every interface with its MTU and state."""
+    """Return every interface with its MTU.
+
+    The kernel is asked, not /sys: in a container that may show the machine's interfaces.
+    """
     found = []
-    for path in sorted(Path("/sys/class/net").iterdir()):
-        try:
-            mtu = int((path / "mtu").read_text())
-            state = (path / "operstate").read_text().strip()
-        except (OSError, ValueError):
-            continue
-        found.append({"name": path.name, "mtu": mtu, "state": state})
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        for _, name in socket.if_nameindex():
+            request = struct.pack("16sI12x", name.encode(), 0)
+            try:
+                answer = fcntl.ioctl(probe, _SIOCGIFMTU, request)
+            except OSError:
+                continue  # it vanished meanwhile
+            found.append({"name": name, "mtu": struct.unpack_from("=I", answer, 16)[0]})
     return found
 
 
@@ -151,13 +157,9 @@ def reach(targets: list[dict[str, object]], seconds: float) -> list[dict[str, ob
 
 def _mtus(sources: set[str]) -> dict[str, int]:
     """Find the MTU of the interface that has each address."""
-    mtus = {}
+    by_name = {str(item["name"]): int(str(item["mtu"])) for item in interfaces()}
     by_address = _addresses()
-    for source in sources:
-        name = by_address.get(source)
-        if name:
-            mtus[source] = int((Path("/sys/class/net") / name / "mtu").read_text())
-    return mtus
+    return {source: by_name[name] for source in sources if (name := by_address.get(source)) in by_name}
 
 
 def _addresses() -> dict[str, str]:
