@@ -112,7 +112,7 @@ def raise_failures(outcome: Outcome[Built]) -> None:
     for name, error in sorted(outcome.failed.items()):
         lines += [f"{name}: {error.message}", *(f"  {line}" for line in error.details)]
     lines += [f"{name}: not built, it needs {blocker}" for name, blocker in sorted(outcome.skipped.items())]
-    remedies = dict.fromkeys(error.remedy for error in outcome.failed.values() if error.remedy)
+    remedies = dict.fromkeys(error.remedy for _, error in sorted(outcome.failed.items()) if error.remedy)
     raise BundleError(
         f"{len(outcome.failed)} artifacts could not be built", remedy="; ".join(remedies), details=tuple(lines)
     )

@@ -1,6 +1,7 @@
 """Reads catalogs: YAML files of artifacts, with `${name}` for shared versions and `include` for common parts."""
 
 from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -124,4 +125,12 @@ def _reference_findings(specs: list[ArtifactSpec]) -> list[str]:
         for need in spec.needs
         if need not in names
     ]
-    return twice + unknown
+    return twice + (unknown or _circles(specs))
+
+
+def _circles(specs: list[ArtifactSpec]) -> list[str]:
+    try:
+        TopologicalSorter({spec.name: spec.needs for spec in specs}).prepare()
+    except CycleError as error:
+        return [f"artifacts need each other in a circle: {' → '.join(error.args[1])}"]
+    return []
