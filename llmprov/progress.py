@@ -1,4 +1,4 @@
-"""How workflows say what they are doing without printing: `report` implements these protocols, tests use `NullProgress`."""
+"""How workflows say what they do without printing: `report` implements these protocols, tests use `NullProgress`."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager

@@ -1,4 +1,4 @@
-"""Lab hosts for tests: driven through the command line, as a user would, in a state directory of the test session's own."""
+"""Lab hosts for tests, driven through the command line as a user would, with a state directory of the session's own."""
 
 import json
 import os
