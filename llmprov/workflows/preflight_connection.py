@@ -15,6 +15,9 @@ from llmprov.runner import Cause, Failure, RunResult
 _MOST_PARALLEL = 32
 _SECONDS = 15.0
 _OFFENDING = re.compile(r"Offending \S+ key in (?P<file>.+):\d+$")
+_SUDO_REMEDY = (
+    "correct ansible_become_password, and keep it in Ansible Vault; `sudo -v` on the host tells whether it is right"
+)
 _CAUSES = frozenset({Cause.HOST_KEY, Cause.AUTHENTICATION, Cause.SUDO, Cause.UNREACHABLE})
 
 
@@ -29,7 +32,7 @@ def _finding(host: Host, failure: Failure) -> Finding:
     if failure.cause is Cause.SUDO:
         given = "ansible_become_password" in host.variables or "ansible_become_pass" in host.variables
         problem = "sudo refuses the password" if given else "sudo asks for a password, and the inventory gives none"
-        return Finding(host.name, CONNECTION, f"{problem} ({_first_line(failure.message)})", failure.remedy)
+        return Finding(host.name, CONNECTION, problem, _SUDO_REMEDY if given else failure.remedy)
     if failure.cause not in _CAUSES:
         return Finding(host.name, "facts", failure.message, failure.remedy)
     return _ask_openssh(host) or Finding(host.name, CONNECTION, _first_line(failure.message), failure.remedy)
@@ -56,4 +59,4 @@ def _forget_key(host: Host, lines: tuple[str, ...]) -> str:
 
 
 def _first_line(message: str) -> str:
-    return message.splitlines()[0] if message else "no reason given"
+    return message.splitlines()[0].removeprefix("Task failed: ") if message else "no reason given"
