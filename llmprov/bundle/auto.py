@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 import requests
 
 from llmprov.bundle.build import Artifact, Workshop, cached, closure, raise_failures, run, unavailable
+from llmprov.bundle.catalog import Built
 from llmprov.bundle.catalog_file import Catalog
 from llmprov.bundle.download import new_session
 from llmprov.bundle.graph import Outcome
@@ -26,8 +27,9 @@ def build_auto(
     wanted = tuple(name for name in names if name in upstream.by_name)
     reasons = _unreachable(workshop, upstream, wanted)
     first = run(workshop, upstream, tuple(name for name in wanted if name not in reasons))
-    reasons |= {name: why for name, why in unavailable(first).items() if name in registries.by_name}
-    raise_failures(_without(first, set(unavailable(first)) & set(registries.by_name)))
+    gone = unavailable(first)
+    raise_failures(_without(first, set(gone)))
+    reasons |= {name: why for name, why in gone.items() if name in wanted}
     fallback = tuple(name for name in names if name not in first.done)
     _note(workshop, reasons)
     if absent := [name for name in fallback if name not in registries.by_name]:
@@ -84,7 +86,7 @@ def _problem(server: str) -> str:
     return f"{host} answers HTTP {code}" if refused else ""
 
 
-def _without(outcome: Outcome, names: set[str]) -> Outcome:  # type: ignore[type-arg]
+def _without(outcome: Outcome[Built], names: set[str]) -> Outcome[Built]:
     return Outcome(
         done=outcome.done,
         failed={name: error for name, error in outcome.failed.items() if name not in names},

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
 from llmprov.bundle.lock import BundleLock
@@ -82,7 +81,7 @@ def push(
 ) -> None:
     """Push what a registry does not have yet; --core, --only-files and --only may be combined."""
     if (inventory is None) == (to is None):
-        raise click.UsageError("give either -i INVENTORY or --to URL")
+        raise typer.BadParameter("give either -i INVENTORY or --to URL")
     selection = Selection(only_files or core, (*(CORE_IMAGES if core else ()), *_names(only)))
     with progress.open() as steps:
         if inventory is not None:
