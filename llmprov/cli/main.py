@@ -8,9 +8,12 @@ from typer.exceptions import TyperException
 
 from llmprov import __version__
 from llmprov.cli import bundle, inventory, lab
+from llmprov.cli.chat import chat
+from llmprov.cli.init import init
 from llmprov.cli.install import install
 from llmprov.cli.preflight import preflight
 from llmprov.cli.reset import reset
+from llmprov.cli.status import status
 from llmprov.errors import ExitCode, LlmprovError
 from llmprov.report.console import print_error
 
@@ -27,9 +30,12 @@ app = typer.Typer(
 app.add_typer(lab.app, name="lab")
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(inventory.app, name="inventory")
+app.command()(init)
 app.command()(preflight)
 app.command()(install)
 app.command()(reset)
+app.command()(status)
+app.command()(chat)
 
 
 def _print_version(value: bool) -> None:

@@ -1,0 +1,73 @@
+"""What the short verbs find out: values that workflows make and `report` prints."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from llmprov.cluster.nodes import NodeState
+from llmprov.errors import ExitCode
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back; times in seconds from the request's sending."""
+
+    model: str
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    finish_reason: str
+    first_token_seconds: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class HostState:
+    """One host: whether SSH answers, and which stages it has finished."""
+
+    name: str
+    address: str
+    reachable: bool
+    stages: tuple[str, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    """One model: its replicas, what those that are not ready do, and where it is reached."""
+
+    name: str
+    served_name: str
+    ready: int
+    wanted: int
+    image: str
+    endpoint: str
+    created: datetime | None
+    replicas: tuple[str, ...] = ()
+    """What each replica does, such as `gpu1: starting engine (12 s)`."""
+
+    @property
+    def healthy(self) -> bool:
+        """Whether as many replicas serve as are wanted."""
+        return self.ready >= self.wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Everything `llmprov status` shows."""
+
+    cluster: str
+    version: str
+    hosts: tuple[HostState, ...]
+    nodes: tuple[NodeState, ...]
+    models: tuple[ModelState, ...]
+    problem: str = ""
+    """Why nodes and models are not known; empty when the API answered."""
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """OK when everything is as it should be; else what is worst."""
+        if not all(host.reachable for host in self.hosts):
+            return ExitCode.CONNECTION
+        if self.problem or not all(node.ready for node in self.nodes):
+            return ExitCode.CLUSTER
+        return ExitCode.OK if all(model.healthy for model in self.models) else ExitCode.MODEL
