@@ -83,13 +83,15 @@ def poweroff(
 @app.command()
 def start(host: HostName, name: Name = DEFAULT_NAME) -> None:
     """Boot one host that is off."""
-    lifecycle.start(name, host)
+    with progress.open() as steps:
+        lifecycle.start(name, host, steps)
 
 
 @app.command()
 def reboot(host: HostName, name: Name = DEFAULT_NAME) -> None:
     """Reboot one host and wait for its SSH."""
-    lifecycle.reboot(name, host)
+    with progress.open() as steps:
+        lifecycle.reboot(name, host, steps)
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import shutil
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import yaml
@@ -14,6 +14,16 @@ from llmprov.lab.network import lab_namespace
 from llmprov.lab.spec import LabSpec
 from llmprov.lab.store import LabFiles, write_whole
 
+
+@dataclass(frozen=True)
+class _Written:
+    """What `write` put where: digests of files by path, and directories that were not there before."""
+
+    files: dict[str, str]
+    directories: list[str]
+
+
+_GENERATED = ("hosts.yml", "ssh.cfg")
 _HEADER = "# Written by `llmprov lab up` for lab {name}; `llmprov lab destroy` removes it.\n"
 
 
@@ -24,30 +34,36 @@ def write(spec: LabSpec, files: LabFiles, inventory: Path, host_keys: dict[str, 
     """
     known = "".join(f"{host.name},{host.address} {host_keys[host.name]}\n" for host in spec.hosts)
     write_whole(files.known_hosts, known)
-    copied = [] if (inventory / "group_vars").is_dir() else _copy_packaged(inventory)
     header = _HEADER.format(name=spec.name)
-    write_whole(files.ssh_config, header + ssh_config(spec, files))
-    _write_generated(inventory / "hosts.yml", header + hosts_yaml(spec), spec.name)
-    _write_generated(inventory / "ssh.cfg", header + ssh_config(spec, files), spec.name)
-    _remember(files, [inventory / "hosts.yml", inventory / "ssh.cfg", *copied])
+    config = header + ssh_config(spec, files)
+    write_whole(files.ssh_config, config)
+    generated = {inventory / "hosts.yml": header + hosts_yaml(spec), inventory / "ssh.cfg": config}
+    for file in generated:
+        _refuse_foreign(file, spec.name)
+    contents = generated | ({} if (inventory / "group_vars").is_dir() else _packaged(inventory))
+    missing = {parent for file in contents for parent in file.parents if not parent.exists()}
+    # Remembered before it is done: an interrupted `up` leaves nothing that `destroy` does not know.
+    _remember(files, contents, missing)
+    for file, text in contents.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, text, 0o644)
 
 
 def forget(files: LabFiles) -> None:
     """Remove what `write` put into inventories, except files that somebody has changed since."""
-    directories: set[Path] = set()
-    for name, digest in _written(files).items():
+    written = _written(files)
+    for name, digest in written.files.items():
         file = Path(name)
-        if file.exists() and _digest(file) == digest:
+        if file.exists() and _digest(file.read_bytes()) == digest:
             file.unlink()
-            directories.update((file.parent, file.parent.parent))
-    for directory in sorted(directories, key=lambda path: -len(path.parts)):
+    for directory in sorted(map(Path, written.directories), key=lambda path: -len(path.parts)):
         if directory.is_dir() and not any(directory.iterdir()):
             directory.rmdir()
 
 
 def inventories(files: LabFiles) -> tuple[Path, ...]:
     """The inventory directories that were written for the lab."""
-    return tuple(sorted({Path(name).parent for name in _written(files) if name.endswith("/ssh.cfg")}))
+    return tuple(sorted({Path(name).parent for name in _written(files).files if name.endswith("/ssh.cfg")}))
 
 
 def hosts_yaml(spec: LabSpec) -> str:
@@ -93,42 +109,36 @@ def ssh_config(spec: LabSpec, files: LabFiles) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _copy_packaged(inventory: Path) -> list[Path]:
+def _packaged(inventory: Path) -> dict[Path, str]:
+    """The files of the packaged lab inventory that `inventory` lacks."""
     source = paths.content_root() / "inventories" / "lab"
-    if not source.is_dir() or source.resolve() == inventory.resolve():
-        return []
-    copied = []
-    for file in sorted(source.rglob("*")):
-        target = inventory / file.relative_to(source)
-        if file.is_file() and file.name not in ("hosts.yml", "ssh.cfg") and not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, target)
-            copied.append(target)
-    return copied
+    files = [file for file in sorted(source.rglob("*")) if file.is_file() and file.name not in _GENERATED]
+    targets = {inventory / file.relative_to(source): file.read_text() for file in files}
+    return {target: text for target, text in targets.items() if not target.exists()}
 
 
-def _write_generated(file: Path, text: str, lab: str) -> None:
-    """Never replaces a file that a person wrote, or that serves another lab."""
+def _refuse_foreign(file: Path, lab: str) -> None:
+    """Never replace a file that a person wrote, or that serves another lab."""
     header = _HEADER.format(name=lab)
     if file.exists() and not file.read_text().startswith(header):
         raise LabError(
             f"{file} was not written for lab {lab}, it is left alone",
             remedy="choose another directory with --inventory, or remove the file",
         )
-    write_whole(file, text, 0o644)
 
 
-def _remember(files: LabFiles, written: list[Path]) -> None:
-    entries = _written(files) | {str(file.resolve()): _digest(file) for file in written}
-    write_whole(files.written, json.dumps(entries, indent=1))
+def _remember(files: LabFiles, contents: dict[Path, str], missing: set[Path]) -> None:
+    before = _written(files)
+    now = _Written(
+        before.files | {str(file.resolve()): _digest(text.encode()) for file, text in contents.items()},
+        sorted({*before.directories, *(str(directory.resolve()) for directory in missing)}),
+    )
+    write_whole(files.written, json.dumps(asdict(now), indent=1))
 
 
-def _written(files: LabFiles) -> dict[str, str]:
-    if not files.written.exists():
-        return {}
-    entries: dict[str, str] = json.loads(files.written.read_text())
-    return entries
+def _written(files: LabFiles) -> _Written:
+    return _Written(**json.loads(files.written.read_text())) if files.written.exists() else _Written({}, [])
 
 
-def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

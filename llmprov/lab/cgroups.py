@@ -14,6 +14,7 @@ from llmprov.errors import LabError
 from llmprov.lab.tools import wait_until
 
 _TOP = "llmprov-lab"
+_ENABLED_BY_US = "trusted.llmprov.enabled"
 _V1_COPIED = ("cpuset.cpus", "cpuset.mems")
 _KILL_TIMEOUT_S = 15
 
@@ -45,6 +46,12 @@ def detect(mountinfo: str | None = None) -> Hierarchies:
     return Hierarchies(unified, tuple(mount for mount, _ in found))
 
 
+def hosts_of(lab: str) -> set[str]:
+    """Names of a lab's hosts that have groups, known or forgotten by the lab's files."""
+    tops = [mount / _TOP / lab for mount in detect().mounts]
+    return {child.name for top in tops if top.is_dir() for child in top.iterdir() if child.is_dir()}
+
+
 @dataclass(frozen=True)
 class HostGroup:
     """The groups of one host, one in every hierarchy."""
@@ -58,11 +65,22 @@ class HostGroup:
         """The host's directory in every hierarchy."""
         return tuple(mount / _TOP / self.lab / self.host for mount in self.hierarchies.mounts)
 
+    @property
+    def entrances(self) -> tuple[Path, ...]:
+        """The groups that nspawn has to be in when it starts.
+
+        On cgroup v2 a group with controllers below it takes no process, and nspawn finds its place by the name
+        `supervisor`: the host then runs in `payload` beside it, with every controller that the machine has.
+        """
+        return tuple(path / "supervisor" if self.hierarchies.unified else path for path in self.paths)
+
     def create(self, memory_bytes: int | None) -> None:
         """Make the groups, empty and with the memory limit set."""
-        for mount, path in zip(self.hierarchies.mounts, self.paths, strict=True):
-            for directory in (path.parent.parent, path.parent, path):
-                if self.hierarchies.unified:
+        for mount, path, entrance in zip(self.hierarchies.mounts, self.paths, self.entrances, strict=True):
+            for directory in (path.parent.parent, path.parent, path, entrance):
+                if self.hierarchies.unified and directory.parent == mount:
+                    _delegate_root(mount)
+                elif self.hierarchies.unified:
                     _delegate(directory.parent)
                 directory.mkdir(exist_ok=True)
                 if not self.hierarchies.unified:
@@ -97,8 +115,8 @@ class HostGroup:
             # A group stays busy for a moment after its last process has gone.
             if not wait_until(lambda path=path: _remove_tree(path), _KILL_TIMEOUT_S):  # type: ignore[misc]
                 raise LabError(f"cgroup {path} cannot be removed")
-            for parent in (path.parent, path.parent.parent):
-                _remove(parent)
+            _remove(path.parent)
+            _remove_top(path.parent.parent)
 
 
 def _walk(path: Path) -> Iterator[Path]:
@@ -145,11 +163,45 @@ def _copy_cpuset(group: Path) -> None:
             file.write_text((group.parent / name).read_text())
 
 
-def _delegate(group: Path) -> None:
-    """Give the groups below `group` every controller that it has itself (cgroup v2)."""
+def _delegate_root(mount: Path) -> None:
+    """Enable every controller of the machine, remembering which ones were not: they are disabled again at the end."""
+    top = mount / _TOP
+    top.mkdir(exist_ok=True)
+    ours = [*_enabled_by_us(top), *_missing_controllers(mount)]
+    os.setxattr(top, _ENABLED_BY_US, " ".join(ours).encode())
+    _delegate(mount)
+
+
+def _remove_top(top: Path) -> None:
+    if not top.exists():
+        return
+    ours = _enabled_by_us(top)
+    if _remove(top):
+        for name in ours:
+            _write_controller(top.parent, f"-{name}")
+
+
+def _enabled_by_us(top: Path) -> list[str]:
+    return os.getxattr(top, _ENABLED_BY_US).decode().split() if _ENABLED_BY_US in os.listxattr(top) else []
+
+
+def _write_controller(group: Path, change: str) -> None:
+    """Refused when another group uses the controller meanwhile, and then rightly so."""
+    try:
+        (group / "cgroup.subtree_control").write_text(change)
+    except OSError:
+        return
+
+
+def _missing_controllers(group: Path) -> list[str]:
     available = (group / "cgroup.controllers").read_text().split()
     enabled = (group / "cgroup.subtree_control").read_text().split()
-    missing = [name for name in available if name not in enabled]
+    return [name for name in available if name not in enabled]
+
+
+def _delegate(group: Path) -> None:
+    """Give the groups below `group` every controller that it has itself (cgroup v2)."""
+    missing = _missing_controllers(group)
     try:
         for name in missing:
             (group / "cgroup.subtree_control").write_text(f"+{name}")

@@ -94,6 +94,11 @@ class Host:
         """The process that is number 1 inside the host, as numbered on this machine."""
         return next((pid for pid in sorted(self.group.pids()) if _number_inside(pid) == 1), None)
 
+    def refuses_users(self) -> bool:
+        """Whether only root may log in yet: SSH answers a moment before the boot has come that far."""
+        leader = self.leader()
+        return leader is None or Path(f"/proc/{leader}/root/run/nologin").exists()
+
     def start(self) -> None:
         """Boot the host; returns when it has been launched, not when it is up."""
         if self.is_running():
@@ -137,17 +142,16 @@ class Host:
 
     def cut_power(self) -> None:
         """End every process of the host at once, also when it was never started properly."""
+        supervisor, leader = self.supervisor(), self.leader()
+        if supervisor is not None and leader is not None:
+            # Everything inside ends with it, and nspawn and the supervisor each collect their child.
+            os.kill(leader, signal.SIGKILL)
+            wait_until(lambda: not _is_alive(supervisor), _START_TIMEOUT_S)
         self.group.kill()
-        pid = self.supervisor()
-        if pid is not None and not self.wait_off(_START_TIMEOUT_S):
-            os.kill(pid, signal.SIGKILL)
+        if supervisor is not None and not wait_until(lambda: not _is_alive(supervisor), _START_TIMEOUT_S):
+            os.kill(supervisor, signal.SIGKILL)
             self.group.kill()
         self.group.remove()
-
-    def remove(self) -> None:
-        """Remove the host's files; it must be off."""
-        if self.files.root.exists():
-            shutil.rmtree(self.files.root)
 
     def _running_leader(self) -> int:
         leader = self.leader() if self.is_running() else None
@@ -182,6 +186,15 @@ class Host:
 def of(spec: LabSpec, lab_files: LabFiles) -> tuple[Host, ...]:
     """Every host of a lab."""
     return tuple(Host(spec, host, lab_files) for host in spec.hosts)
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether a process runs; one that only waits for its parent to notice its end does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
 
 
 def _number_inside(pid: int) -> int:

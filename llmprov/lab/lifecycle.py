@@ -7,6 +7,7 @@ from pathlib import Path
 
 from llmprov.errors import LabError
 from llmprov.lab import access, base, identity, network, requirements, store
+from llmprov.lab.cgroups import HostGroup, detect, hosts_of
 from llmprov.lab.host import Host, of
 from llmprov.lab.spec import HostSpec, LabSpec, Suite
 from llmprov.lab.tools import wait_until
@@ -59,8 +60,9 @@ def up(spec: LabSpec, inventory: Path, progress: Progress | None = None) -> UpRe
     steps = progress or NullProgress()
     requirements.check()
     clock = _Clock()
-    with store.locked(spec.name):
+    with store.locked(spec.name, steps):
         _check_same(spec)
+        _check_binds(spec)
         bases = {suite: base.ensure(suite, steps) for suite in {spec.suite(host) for host in spec.hosts}}
         clock.lap("base")
         with steps.step("hosts", "files and network"):
@@ -88,46 +90,52 @@ def status(name: str) -> LabStatus:
 
 def down(name: str, progress: Progress | None = None) -> None:
     """Power every host off in an orderly way; their disks stay."""
-    with store.locked(name):
-        _power_off(of(store.load_spec(name), store.files(name)), progress or NullProgress())
+    steps = progress or NullProgress()
+    with store.locked(name, steps):
+        _power_off(of(store.load_spec(name), store.files(name)), steps)
 
 
 def destroy(name: str, progress: Progress | None = None) -> None:
     """Remove a lab and everything it made, in whatever state it is; no lab of that name is no error."""
     files = store.files(name)
-    with store.locked(name), (progress or NullProgress()).step("destroy", f"lab {name}"):
-        if not files.root.exists():
-            return
-        for host in _whatever_hosts(name):
+    steps = progress or NullProgress()
+    with store.locked(name, steps), steps.step("destroy", f"lab {name}"):
+        for host in _known_hosts(name):
             host.cut_power()
-            host.remove()
+        for group in _stray_groups(name):
+            group.kill()
+            group.remove()
         network.destroy(files.network)
         access.forget(files)
-        shutil.rmtree(files.root)
+        if files.root.exists():
+            shutil.rmtree(files.root)
 
 
 def poweroff(name: str, host_name: str, *, hard: bool, progress: Progress | None = None) -> None:
     """Power one host off: in an orderly way, or `hard` as if its cord were pulled."""
-    with store.locked(name):
+    steps = progress or NullProgress()
+    with store.locked(name, steps):
         host = find(name, host_name)
         if hard:
             host.cut_power()
         else:
-            _power_off((host,), progress or NullProgress())
+            _power_off((host,), steps)
 
 
-def start(name: str, host_name: str) -> None:
+def start(name: str, host_name: str, progress: Progress | None = None) -> None:
     """Boot one host that is off and wait for its SSH."""
-    with store.locked(name):
+    steps = progress or NullProgress()
+    with store.locked(name, steps), steps.step("boot", host_name):
         host = find(name, host_name)
         network.create(host.spec, host.lab_files.network)
         host.start()
         _await_ssh((host,))
 
 
-def reboot(name: str, host_name: str) -> None:
+def reboot(name: str, host_name: str, progress: Progress | None = None) -> None:
     """Have one host reboot, as `systemctl reboot` on it would, and wait for its SSH."""
-    with store.locked(name):
+    steps = progress or NullProgress()
+    with store.locked(name, steps), steps.step("reboot", host_name):
         host = find(name, host_name)
         before = host.leader()
         host.reboot()
@@ -189,6 +197,17 @@ def _check_same(spec: LabSpec) -> None:
         )
 
 
+def _check_binds(spec: LabSpec) -> None:
+    missing = [
+        f"host {host.name}: {outside} (for {inside})"
+        for host in spec.hosts
+        for inside, outside in host.binds.items()
+        if not Path(outside).is_dir()
+    ]
+    if missing:
+        raise LabError("directories to bind do not exist", details=tuple(missing), remedy="make them first")
+
+
 def _host_status(host: Host) -> HostStatus:
     spec: HostSpec = host.host
     return HostStatus(
@@ -207,7 +226,11 @@ def _state(host: Host) -> str:
         return "off"
     if network.is_cut(host.lab_files.network, host.host):
         return "cut"
-    return "ready" if network.ssh_answers(host.lab_files.network, host.host) else "booting"
+    return "ready" if _accepts_logins(host) else "booting"
+
+
+def _accepts_logins(host: Host) -> bool:
+    return network.ssh_answers(host.lab_files.network, host.host) and not host.refuses_users()
 
 
 def _await_ssh(hosts: tuple[Host, ...]) -> None:
@@ -215,7 +238,7 @@ def _await_ssh(hosts: tuple[Host, ...]) -> None:
 
     def all_answer() -> bool:
         for host in tuple(waiting.values()):
-            if network.ssh_answers(host.lab_files.network, host.host):
+            if _accepts_logins(host) or network.is_cut(host.lab_files.network, host.host):
                 del waiting[host.name]
             elif not host.is_running():
                 raise LabError(f"lab host {host.name} stopped while booting", details=host.console_tail())
@@ -236,10 +259,14 @@ def _power_off(hosts: tuple[Host, ...], steps: Progress) -> None:
             host.cut_power()
 
 
-def _whatever_hosts(name: str) -> tuple[Host, ...]:
-    """The hosts of a lab, also of one that was interrupted before its description was written."""
+def _known_hosts(name: str) -> tuple[Host, ...]:
     spec = store.find_spec(name)
     return of(spec, store.files(name)) if spec else ()
+
+
+def _stray_groups(name: str) -> list[HostGroup]:
+    """Groups of hosts that the lab's files do not tell of: somebody removed the files first."""
+    return [HostGroup(detect(), name, host) for host in sorted(hosts_of(name))]
 
 
 class _Clock:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from llmprov.errors import LabError
 
@@ -50,6 +50,14 @@ class HostSpec(BaseModel):
     disk: Size | None = None
     base: Suite | None = None
     binds: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("binds")
+    @classmethod
+    def _binds_are_absolute(cls, binds: dict[str, str]) -> dict[str, str]:
+        relative = [path for pair in binds.items() for path in pair if not path.startswith("/")]
+        if relative:
+            raise ValueError(f"not an absolute path: {', '.join(relative)}")
+        return binds
 
     @property
     def memory_bytes(self) -> int | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from llmprov import paths
 from llmprov.errors import LabError
 from llmprov.lab.spec import LabSpec
+from llmprov.progress import NullProgress, Progress
 
 
 @dataclass(frozen=True)
@@ -119,11 +120,11 @@ def write_whole(file: Path, text: str, mode: int = 0o600) -> None:
 
 
 @contextmanager
-def locked(name: str) -> Iterator[None]:
+def locked(name: str, progress: Progress | None = None) -> Iterator[None]:
     """Keep other commands from changing the lab; the lock file goes when the lab is gone."""
     _top().mkdir(parents=True, exist_ok=True, mode=0o700)
     file = _top() / f"{name}.lock"
-    descriptor = _take(file)
+    descriptor = _take(file, progress or NullProgress())
     try:
         yield
     finally:
@@ -132,10 +133,14 @@ def locked(name: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _take(file: Path) -> int:
+def _take(file: Path, progress: Progress) -> int:
     while True:
         descriptor = os.open(file, os.O_CREAT | os.O_RDWR, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with progress.step("lock", "another command is changing this lab"):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
         # The holder before us may have removed the file: then ours is a lock on nothing.
         if file.exists() and os.fstat(descriptor).st_ino == file.stat().st_ino:
             return descriptor

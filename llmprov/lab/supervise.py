@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from llmprov.errors import LabError
 from llmprov.lab.cgroups import HostGroup, detect
 from llmprov.lab.plan import HostPlan
 
@@ -92,7 +93,7 @@ def _boot(plan: HostPlan, group: HostGroup) -> int:
         "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1" if unified else "0",
         "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "1",
     }
-    join = ["/bin/sh", "-ec", _JOIN, "join", *(str(path) for path in group.paths), "--"]
+    join = ["/bin/sh", "-ec", _JOIN, "join", *(str(path) for path in group.entrances), "--"]
     return subprocess.call([*join, *command(plan, unified=unified)], env=environment, stdin=subprocess.DEVNULL)
 
 
@@ -125,5 +126,14 @@ def _escape(path: str) -> str:
     return path.replace("\\", "\\\\").replace(":", "\\:")
 
 
+def run() -> int:
+    """Keep the host named on the command line; what goes wrong is one line on the console log."""
+    try:
+        return main(Path(sys.argv[1]))
+    except (LabError, OSError, subprocess.CalledProcessError) as error:
+        sys.stderr.write(f"lab supervisor: {error}\n")
+        return 1
+
+
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(run())
