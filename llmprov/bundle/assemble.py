@@ -11,6 +11,7 @@ from llmprov.bundle.lock import FILES_REPOSITORY, FILES_TAG, BundleLock, LockedA
 from llmprov.bundle.oci import TITLE, Descriptor, contents, describe, parse_manifest, write_artifact, write_index
 from llmprov.bundle.recipes import blobs_of
 from llmprov.bundle.store import Blob, BlobStore, distrust, is_stamped, sha256_of, stamp
+from llmprov.bundle.units import size
 from llmprov.errors import BundleError
 from llmprov.progress import Progress
 
@@ -137,7 +138,7 @@ def _check_space(store: BlobStore, output: Path, missing: list[Blob]) -> None:
     needed, free = sum(blob.size for blob in missing), shutil.disk_usage(output).free
     if needed > free:
         raise BundleError(
-            f"{output} needs {needed / 1e9:.1f} GB more, its disk has {free / 1e9:.1f} GB free",
+            f"{output} needs {size(needed)} more, its disk has {size(free)} free",
             remedy="free some space there, or choose another --output",
         )
 

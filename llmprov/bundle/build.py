@@ -11,10 +11,12 @@ from threading import Event
 from llmprov.bundle.builders import check_requirements
 from llmprov.bundle.catalog import ArtifactSpec, BuildContext, BuilderRegistry, Built
 from llmprov.bundle.catalog_file import Catalog
+from llmprov.bundle.command import DISK_FULL
 from llmprov.bundle.download import UnavailableError
 from llmprov.bundle.graph import Outcome, run_graph
 from llmprov.bundle.recipes import RecipeCache, recipe_key
 from llmprov.bundle.store import BlobStore
+from llmprov.bundle.units import size
 from llmprov.errors import BundleError
 from llmprov.progress import NullProgress, Progress
 
@@ -158,8 +160,8 @@ def disk_error(error: OSError, directory: Path) -> BundleError:
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         free = shutil.disk_usage(directory).free
         return BundleError(
-            f"the disk that holds {directory} is full ({free / 1e9:.1f} GB free)",
-            remedy="free some space, or set LLMPROV_CACHE_DIR or --output to a larger disk; then run the command again",
+            f"the disk that holds {directory} is full ({size(free)} free)",
+            remedy=DISK_FULL,
         )
     return BundleError(f"{where}: {error.strerror or error}", remedy="check the path, its permissions and its disk")
 

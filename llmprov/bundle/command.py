@@ -9,6 +9,8 @@ from typing import IO
 
 from llmprov.errors import BundleError
 
+DISK_FULL = "free some space, or set LLMPROV_CACHE_DIR or --output to a larger disk; then run the command again"
+_NO_SPACE = "no space left on device"
 _TAIL = 12
 
 
@@ -31,7 +33,7 @@ def run_logged(argv: list[str], *, cwd: Path, env: Mapping[str, str], log: Path 
         where = f"; full output: {log}" if log is not None else ""
         raise BundleError(
             f"{argv[0]} failed with exit code {code}{where}",
-            remedy="read the output above",
+            remedy=DISK_FULL if _NO_SPACE in output.lower() else "read the output above",
             details=tuple(output.strip().splitlines()[-_TAIL:]),
         )
     return output

@@ -238,7 +238,9 @@ class _Partial:
         return ""
 
     def write(self, chunk: bytes) -> None:
-        self._file.write(chunk)
+        view = memoryview(chunk)
+        while view:  # a disk that fills up takes a part before it refuses the rest
+            view = view[self._file.write(view) :]
         self._hash.update(chunk)
         self.size += len(chunk)
 

@@ -55,9 +55,9 @@ def verify(bundle: Bundle = None, json: Json = False) -> None:
     if json:
         report.print_verified(result, as_json=True)
         raise typer.Exit(ExitCode.BUNDLE if result.findings else ExitCode.OK)
-    if result.findings:
+    if count := len(result.findings):
         raise BundleError(
-            f"{result.directory} has {len(result.findings)} bad files",
+            f"{result.directory} has {count} bad file{'s' if count > 1 else ''}",
             remedy="llmprov bundle build replaces what is bad and removes what is not referenced",
             details=tuple(finding.line() for finding in result.findings),
         )

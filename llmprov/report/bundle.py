@@ -5,17 +5,14 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.table import Table
 from rich.text import Text
 
 from llmprov.bundle.assemble import BuildResult
 from llmprov.bundle.lock import BundleLock, LockedArtifact
 from llmprov.bundle.push import PushReport
+from llmprov.bundle.units import size
 from llmprov.bundle.verify import Report
 from llmprov.report.console import out
-
-_UNITS = ("B", "kB", "MB", "GB", "TB")
-_STEP = 1000
 
 
 def print_build(result: BuildResult, *, as_json: bool) -> None:
@@ -42,7 +39,7 @@ def print_lock(directory: Path, lock: BundleLock, *, as_json: bool) -> None:
     if as_json:
         out.print_json(lock.model_dump_json(by_alias=True, exclude_none=True))
         return
-    out.print(_table("files and images", [*lock.files, *lock.images]))
+    out.print(_table([*lock.files, *lock.images]))
     for suite in lock.suites:
         debs = lock.debs(suite)
         out.print(Text(f"packages for {suite}: {len(debs)}, {size(sum(item.size for item in debs))}; see --json"))
@@ -83,25 +80,19 @@ def print_push(report: PushReport, *, as_json: bool) -> None:
     )
 
 
-def size(count: float) -> str:
-    """Bytes as people read them, in powers of 1000."""
-    for unit in _UNITS[:-1]:
-        if count < _STEP:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= _STEP
-    return f"{count:.1f} {_UNITS[-1]}"
-
-
 def _summary(lock: BundleLock) -> str:
     debs = len(lock.artifacts) - len(lock.files) - len(lock.images)
-    return f"{len(lock.files)} files, {len(lock.images)} images, {debs} packages, {size(lock.size)}"
+    parts = (_count(len(lock.files), "file"), _count(len(lock.images), "image"), _count(debs, "package"))
+    return f"{', '.join(parts)}, {size(lock.size)}"
 
 
-def _table(title: str, artifacts: Iterable[LockedArtifact]) -> Table:
-    table = Table(title=title, title_justify="left")
-    for column in ("name", "kind", "version", "size", "licence", "sha256", "source"):
-        table.add_column(column, justify="right" if column == "size" else "left", overflow="fold")
-    for item in artifacts:
-        cells = (item.name, item.kind, item.version, size(item.size), item.licence, item.sha256[:12], item.source)
-        table.add_row(*(Text(cell) for cell in cells))
-    return table
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _table(artifacts: Iterable[LockedArtifact]) -> Text:
+    """One artifact a line, whatever the width of the terminal, so that grep works."""
+    rows = [("NAME", "KIND", "VERSION", "SIZE", "LICENCE", "SOURCE")]
+    rows += [(i.name, i.kind, i.version, size(i.size), i.licence, i.source) for i in artifacts]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return Text("\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows))

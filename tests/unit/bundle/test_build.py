@@ -192,7 +192,7 @@ def test_a_full_disk_says_so(workshop: Workshop, builder: TextBuilder) -> None:
     with pytest.raises(OSError, match="No space") as full, Path("/dev/full").open("wb", buffering=0) as sink:
         sink.write(b"x")
     builder.fail = {"a": full.value}
-    with pytest.raises(BundleError, match=r"is full \(\d+\.\d GB free\)") as caught:
+    with pytest.raises(BundleError, match=r"is full \(\d+\.\d .B free\)") as caught:
         build(workshop, catalog(file("a")))
     assert "LLMPROV_CACHE_DIR" in caught.value.remedy
 
@@ -253,6 +253,9 @@ def test_programs_write_to_the_log(tmp_path: Path, workshop: Workshop) -> None:
     with pytest.raises(BundleError, match=r"sh failed with exit code 3; full output: .*a\.log") as caught:
         context.run(["sh", "-c", "echo reason; exit 3"])
     assert caught.value.details == ("reason",)
+    with pytest.raises(BundleError) as full:
+        context.run(["sh", "-c", "head -c 1 /dev/zero > /dev/full"])
+    assert "free some space" in full.value.remedy
     with pytest.raises(BundleError, match="the program no-such-program is not installed"):
         context.run(["no-such-program"])
 

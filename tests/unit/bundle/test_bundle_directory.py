@@ -212,7 +212,7 @@ def test_a_disk_that_is_too_small_is_refused_before_copying(store: BlobStore, ot
         file.truncate(10**13)  # sparse: takes no space here
     chosen = artifacts(store)[:1]
     huge = Artifact(chosen[0].spec, "upstream", BuiltFile(Blob(name, 10**13)))
-    with pytest.raises(BundleError, match=r"needs 10000\.0 GB more, its disk has"):
+    with pytest.raises(BundleError, match=r"needs 10\.0 TB more, its disk has"):
         put_together(store, other_disk / "bundle", [huge])
     assert not list((other_disk / "bundle/blobs/sha256").iterdir())
 

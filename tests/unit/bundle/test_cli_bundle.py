@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from llmprov import inventory, ssh
 from llmprov.bundle.lock import BundleLock
+from llmprov.bundle.units import size
 from llmprov.cli.main import app
 from llmprov.errors import BundleError, ExitCode
-from llmprov.report.bundle import size
 from llmprov.workflows import bundle as workflow
 from tests.unit.bundle.servers import Registry, Web
 
@@ -62,7 +62,7 @@ def test_build_says_what_it_did(tmp_path: Path) -> None:
 def test_a_partial_build_leaves_the_rest_alone(web: Web, tmp_path: Path) -> None:
     run("build", "--catalog", "upstream", "--only", "runc")
     assert [path for path, _ in web.requests] == ["/runc"]
-    assert "1 files" in run("list")
+    assert "1 file," in run("list")
     run("build", "--catalog", "upstream", "--only", "kubelet")
     lock = BundleLock.load(tmp_path / "cache/bundle")
     assert [item.name for item in lock.files] == ["kubelet", "runc"]
@@ -81,7 +81,7 @@ def test_verify_names_bad_files(tmp_path: Path) -> None:
     run("build", "--catalog", "upstream")
     blob = tmp_path / "cache/bundle/blobs/sha256" / hashlib.sha256(b"runc program").hexdigest()
     blob.unlink()
-    with pytest.raises(BundleError, match="has 1 bad files") as caught:
+    with pytest.raises(BundleError, match=r"has 1 bad file$") as caught:
         run("verify")
     assert caught.value.details == (f"blobs/sha256/{blob.name}: missing (runc)",)
     result = CliRunner().invoke(app, ["bundle", "verify", "--json"])
