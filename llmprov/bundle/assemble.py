@@ -32,7 +32,7 @@ class BuildResult:
 def locked(artifact: Artifact, store: BlobStore) -> Iterator[LockedArtifact]:
     """The lock's lines for an artifact: one, or one per package."""
     spec, built = artifact.spec, artifact.built
-    common = {"source": spec.source.describe(), "catalog": artifact.catalog}
+    common = {"source": artifact.source, "catalog": artifact.catalog}
     match built:
         case BuiltFile(blob):
             yield LockedArtifact(

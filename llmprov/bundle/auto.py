@@ -40,8 +40,8 @@ def build_auto(
         )
     second = run(workshop, registries, fallback)
     raise_failures(second)
-    chosen = [Artifact(upstream.by_name[n], upstream.name, b) for n, b in first.done.items() if n in wanted]
-    return (*chosen, *(Artifact(registries.by_name[n], registries.name, second.done[n]) for n in fallback))
+    chosen = [Artifact.of(upstream, n, b) for n, b in first.done.items() if n in wanted]
+    return (*chosen, *(Artifact.of(registries, n, second.done[n]) for n in fallback))
 
 
 def _unreachable(workshop: Workshop, catalog: Catalog, names: tuple[str, ...]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
+from typing import Self
 
 from llmprov.bundle.builders import check_requirements
 from llmprov.bundle.catalog import ArtifactSpec, BuildContext, BuilderRegistry, Built
@@ -23,11 +24,17 @@ from llmprov.progress import NullProgress, Progress
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """One artifact of a bundle: its spec, the catalog it came from, and what it was built to."""
+    """One artifact of a bundle: its spec, the catalog it came from, what it was built to, and out of what."""
 
     spec: ArtifactSpec
     catalog: str
     built: Built
+    source: str
+
+    @classmethod
+    def of(cls, catalog: Catalog, name: str, built: Built) -> Self:
+        """The artifact of that name."""
+        return cls(catalog.by_name[name], catalog.name, built, provenance(catalog, name))
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,14 @@ def build_artifacts(workshop: Workshop, catalog: Catalog, names: tuple[str, ...]
     """
     outcome = run(workshop, catalog, names)
     raise_failures(outcome)
-    return tuple(Artifact(catalog.by_name[name], catalog.name, outcome.done[name]) for name in names)
+    return tuple(Artifact.of(catalog, name, outcome.done[name]) for name in names)
+
+
+def provenance(catalog: Catalog, name: str) -> str:
+    """Where an artifact comes from, through everything it is built from: `image of p (p: go:k8s.io/kubernetes)`."""
+    spec = catalog.by_name[name]
+    needs = [f"{need}: {provenance(catalog, need)}" for need in spec.needs]
+    return f"{spec.source.describe()} ({'; '.join(needs)})" if needs else spec.source.describe()
 
 
 def run(workshop: Workshop, catalog: Catalog, names: tuple[str, ...]) -> Outcome[Built]:

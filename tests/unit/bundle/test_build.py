@@ -101,6 +101,11 @@ def test_what_was_built_is_looked_up(workshop: Workshop, builder: TextBuilder, p
     assert cached(workshop, which, "etcd") == first[1].built
 
 
+def test_an_image_says_what_it_is_made_of(workshop: Workshop) -> None:
+    artifact = build(workshop, catalog(file("etcd-program"), image("etcd", "etcd-program")))[1]
+    assert artifact.source == "text (etcd-program: text)"
+
+
 def test_a_change_rebuilds_only_what_it_touches(workshop: Workshop, builder: TextBuilder) -> None:
     build(workshop, catalog(file("a", "1"), file("b", "1"), image("i", "a"), image("j", "b")))
     builder.built.clear()

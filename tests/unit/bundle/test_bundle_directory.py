@@ -32,10 +32,10 @@ def artifacts(store: BlobStore, *, kubelet: bytes = b"kubelet program") -> list[
     image = write_image(store, [tar_layer(store, [TarEntry("etcd", content=b"etcd program")])], ImageConfig(user="1"))
     deb = Deb("nftables", "1.1.3-1", "nftables_1.1.3-1_amd64.deb", "GPL-2.0-only", store.put_bytes(b"deb"))
     return [
-        Artifact(spec("kubelet", "file"), "upstream", BuiltFile(store.put_bytes(kubelet))),
-        Artifact(spec("etcd", "image", ref="registry.k8s.io/etcd:3.7.0"), "upstream", BuiltImage(image)),
-        Artifact(spec("debs-trixie", "debs", suite="trixie"), "registries", BuiltDebs((deb,))),
-        Artifact(spec("debs-bookworm", "debs", suite="bookworm"), "registries", BuiltDebs((deb,))),
+        Artifact(spec("kubelet", "file"), "upstream", BuiltFile(store.put_bytes(kubelet)), SOURCE.ref),
+        Artifact(spec("etcd", "image", ref="registry.k8s.io/etcd:3.7.0"), "upstream", BuiltImage(image), SOURCE.ref),
+        Artifact(spec("debs-trixie", "debs", suite="trixie"), "registries", BuiltDebs((deb,)), SOURCE.ref),
+        Artifact(spec("debs-bookworm", "debs", suite="bookworm"), "registries", BuiltDebs((deb,)), SOURCE.ref),
     ]
 
 
@@ -211,7 +211,7 @@ def test_a_disk_that_is_too_small_is_refused_before_copying(store: BlobStore, ot
     with store.path(name).open("wb") as file:
         file.truncate(10**13)  # sparse: takes no space here
     chosen = artifacts(store)[:1]
-    huge = Artifact(chosen[0].spec, "upstream", BuiltFile(Blob(name, 10**13)))
+    huge = Artifact(chosen[0].spec, "upstream", BuiltFile(Blob(name, 10**13)), SOURCE.ref)
     with pytest.raises(BundleError, match=r"needs 10\.0 TB more, its disk has"):
         put_together(store, other_disk / "bundle", [huge])
     assert not list((other_disk / "bundle/blobs/sha256").iterdir())
