@@ -36,6 +36,9 @@ def check_settings(settings: ClusterSettings, hosts: Sequence[Host], places: Map
     for field, network in (("pod_cidr", settings.pod_cidr), ("service_cidr", settings.service_cidr)):
         if inside := _addresses_in(network, settings, hosts):
             yield finding(field, f"overlaps the address of {', '.join(inside)}", "choose a network that no host is in")
+        if other := _other_family(network, hosts):
+            problem = f"is IPv{network.version}, and the address of {', '.join(other)} is not"
+            yield finding(field, problem, "use one address family for hosts, pods and services")
     bits = settings.service_cidr.max_prefixlen - settings.service_cidr.prefixlen
     if bits > _LARGEST_SERVICE_NETWORK_BITS:
         smallest = settings.service_cidr.max_prefixlen - _LARGEST_SERVICE_NETWORK_BITS
@@ -71,6 +74,11 @@ def _addresses_in(network: Network, settings: ClusterSettings, hosts: Sequence[H
         if parsed is not None and parsed.version == network.version and parsed in network:
             inside.append(f"{name} ({address})")
     return inside
+
+
+def _other_family(network: Network, hosts: Sequence[Host]) -> list[str]:
+    parsed = [(host.name, as_ip(host.node_address)) for host in hosts]
+    return [name for name, address in parsed if address is not None and address.version != network.version]
 
 
 def _check_room(settings: ClusterSettings, hosts: Sequence[Host], template: Finding) -> Iterator[Finding]:

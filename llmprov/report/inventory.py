@@ -1,6 +1,8 @@
 """The inventory as a table or as JSON, and its warnings."""
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
 
 from rich.markup import escape
 from rich.table import Table
@@ -42,6 +44,20 @@ def print_valid(inventory: Inventory, *, as_json: bool) -> None:
         return
     words = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
     out.print(f"[green]valid[/]: {words}")
+
+
+def print_written(directory: Path, files: Sequence[Path], *, filled: bool, as_json: bool) -> None:
+    """Print the files of a new inventory and what to do next."""
+    if as_json:
+        out.print_json(json.dumps({"directory": str(directory), "files": [str(file) for file in files]}))
+        return
+    for file in files:
+        out.print(escape(str(file)))
+    steps = [] if filled else [f"fill in the addresses in {directory / 'hosts.yml'}"]
+    steps += [f"llmprov inventory validate -i {directory}", f"llmprov preflight -i {directory}"]
+    out.print("next:")
+    for step in steps:
+        out.print(f"  {escape(step)}")
 
 
 def print_schema(schema: dict[str, object]) -> None:
