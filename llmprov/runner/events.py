@@ -70,6 +70,7 @@ _RESULTS = {
 }
 _KINDS = {"playbook_on_play_start": Kind.PLAY, "playbook_on_task_start": Kind.TASK, "runner_on_start": Kind.START}
 _ERROR_LINES = 12
+_MARKS = ("error", "[error", "fatal", "e: ")
 _LAST_LINES = 5
 _OUTPUT = ("error", "system_warning", "warning", "verbose")
 
@@ -138,10 +139,10 @@ def failure_message(returned: Mapping[str, object]) -> str:
 
 
 def _end_of(text: str) -> str:
-    """What a program said last: from its error on where it marks one, else its last few lines."""
-    lines = text.strip().splitlines()
-    marked = [number for number, line in enumerate(lines) if line.lower().startswith(("error", "fatal", "e: "))]
-    return "\n".join(lines[marked[-1] :][:_ERROR_LINES] if marked else lines[-_LAST_LINES:])
+    """What a program said last: from its first error on where it marks them, else its last few lines."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    marked = [number for number, line in enumerate(lines) if line.strip().lower().startswith(_MARKS)]
+    return "\n".join(lines[marked[0] :][:_ERROR_LINES] if marked else lines[-_LAST_LINES:])
 
 
 def _item(entry: Mapping[str, object]) -> str:

@@ -30,13 +30,16 @@ class HostSteps:
         self._phases = phases
         self._open: dict[str, _Open] = {}
         self._play_started = 0.0
+        self._had_hosts = False
 
     def take(self, event: RunEvent) -> None:
         """Take one event."""
         match event.kind:
             case Kind.PLAY:
                 self._play_started = self._phases.seconds
+                self._had_hosts = False
             case Kind.START:
+                self._had_hosts = True
                 self._at(event.host, label(event)).step.update(event.task)
             case Kind.RESULT if event.status in _BAD:
                 self._close(event.host, failed=True)
@@ -67,6 +70,8 @@ class HostSteps:
     def _end_play(self, event: RunEvent) -> None:
         for host in list(self._open):
             self._close(host)
+        if not self._had_hosts:
+            return  # --tags or --limit left the whole play out
         started = self._play_started
         self._phases.add(label(event), started, self._phases.seconds - started)
 

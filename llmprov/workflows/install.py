@@ -13,17 +13,19 @@ from pathlib import Path
 
 from llmprov import inventory as inventories
 from llmprov import paths, runner
+from llmprov.bundle.lock import BundleLock
 from llmprov.inventory import Inventory
 from llmprov.progress import Progress
 from llmprov.results import InstallResult, Objects, Pulled
 from llmprov.runner import Journal, Kind, Options, RunEvent, RunResult, Status
 from llmprov.stages import STAGES, Runner, Stage, stage_names, stages_until
-from llmprov.workflows import install_objects, preflight
+from llmprov.workflows import preflight
 from llmprov.workflows.host_steps import HostSteps
 from llmprov.workflows.install_bundle import require_whole
 from llmprov.workflows.install_images import Staged, pulls, staged_images
+from llmprov.workflows.install_objects import apply_objects
 from llmprov.workflows.phases import Phases
-from llmprov.workflows.push_beside import PushBeside
+from llmprov.workflows.push_beside import PushBeside, push_command
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +71,8 @@ def install(request: Request, progress: Progress, *, on_output: Callable[[str], 
         if request.preflight:
             with phases.timed("preflight"):
                 preflight.run(cluster, progress, limit=request.limit).raise_for_errors()
-        run = _Run(request, cluster, images, journal, phases, progress)
-        with PushBeside(request.inventory, cluster.settings.bundle_dir, images.artifacts, phases, progress) as push:
+        run = _Run(request, cluster, lock, images, journal, phases, progress)
+        with PushBeside(run.push_command(), f"push {', '.join(images.artifacts)}", phases) as push:
             hosts, changes = run.hosts(push, on_output)
             objects = run.objects(push) if _reaches_objects(request) else None
         return InstallResult(
@@ -107,10 +109,15 @@ class _Run:
 
     request: Request
     cluster: Inventory
+    lock: BundleLock
     images: Staged
     journal: Journal
     phases: Phases
     progress: Progress
+
+    def push_command(self) -> tuple[str, ...]:
+        """Return the command that pushes engines and weights."""
+        return push_command(self.request.inventory, self.cluster.settings.bundle_dir, self.images.artifacts)
 
     def hosts(self, push: PushBeside, on_output: Callable[[str], None] | None) -> tuple[RunResult, tuple[str, ...]]:
         """Bring the hosts to Ready; the push begins as soon as the registry is there."""
@@ -139,7 +146,14 @@ class _Run:
     def objects(self, push: PushBeside) -> Objects:
         """Bring network, GPUs and models to Ready."""
         push.start()  # when --limit left the registry out, nothing has begun it yet
-        return install_objects.apply(self.cluster, _names(self.request), push, self.phases, self.progress)
+        return apply_objects(
+            self.cluster,
+            self.lock,
+            stages=_names(self.request),
+            push=push,
+            phases=self.phases,
+            progress=self.progress,
+        )
 
     def pulls(self, objects: Objects | None) -> tuple[Pulled, ...]:
         """Ask the workers how long their pulls took, once models answer."""

@@ -11,6 +11,7 @@ from llmprov.bundle.lock import BundleLock, LockedArtifact
 from llmprov.errors import HostConnectionError
 from llmprov.inventory import Host, ModelSpec
 from llmprov.results import Pulled
+from llmprov.workflows.references import pinned
 
 UNIT = "llmprov-prepull.service"
 _AT_ONCE = 16
@@ -39,11 +40,6 @@ def staged_images(models: Iterable[ModelSpec], lock: BundleLock) -> Staged:
     found = [_find(name, lock) for name in dict.fromkeys(wanted)]
     bundled = tuple(image for image in found if image is not None)
     return Staged(tuple(image.name for image in bundled), tuple(pinned(image) for image in bundled))
-
-
-def pinned(image: LockedArtifact) -> str:
-    """Return the reference by digest alone: `docker.io/vllm/vllm-openai@sha256:…`."""
-    return f"{(image.ref or '').rpartition(':')[0]}@{image.digest}"
 
 
 def pulls(hosts: Sequence[Host]) -> tuple[Pulled, ...]:

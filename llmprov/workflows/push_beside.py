@@ -13,10 +13,19 @@ from types import TracebackType
 from typing import Self
 
 from llmprov.errors import BundleError
-from llmprov.progress import Progress, Step
+from llmprov.progress import Step
 from llmprov.workflows.phases import Phases
 
 _END_SECONDS = 5.0
+
+
+def push_command(inventory: Path, bundle: Path, images: Sequence[str]) -> tuple[str, ...]:
+    """Return the command that pushes images of the bundle through SSH; empty when there are none."""
+    if not images:
+        return ()
+    command = (sys.executable, "-m", "llmprov", "bundle", "push", "--json")
+    only = (part for name in images for part in ("--only", name))
+    return (*command, "--inventory", str(inventory.resolve()), "--bundle", str(bundle.resolve()), *only)
 
 
 class PushBeside:
@@ -25,18 +34,14 @@ class PushBeside:
     A process, not a thread: it can be stopped at once, and its memory goes back when it is done.
 
     Args:
-        images: names of the bundle's image artifacts; with none there is nothing to push.
+        command: from `push_command`; when it is empty there is nothing to push.
+        name: of the phase: `push vllm`.
     """
 
-    def __init__(
-        self, inventory: Path, bundle: Path, images: Sequence[str], phases: Phases, progress: Progress
-    ) -> None:
-        self._command = [sys.executable, "-m", "llmprov", "bundle", "push", "--inventory", str(inventory.resolve())]
-        self._command += ["--bundle", str(bundle.resolve()), "--json"]
-        self._command += [part for name in images for part in ("--only", name)]
-        self._images = tuple(images)
+    def __init__(self, command: Sequence[str], name: str, phases: Phases) -> None:
+        self._command = command
+        self._name = name
         self._phases = phases
-        self._progress = progress
         self._process: subprocess.Popen[str] | None = None
         self._thread: threading.Thread | None = None
         self._lines: deque[str] = deque(maxlen=30)
@@ -57,9 +62,19 @@ class PushBeside:
         if self._thread is not None:
             self._thread.join()
 
+    @property
+    def pid(self) -> int | None:
+        """Its process, once it was begun."""
+        return self._process.pid if self._process else None
+
+    @property
+    def exit_status(self) -> int | None:
+        """How its process ended, once it has."""
+        return self._process.returncode if self._process else None
+
     def start(self) -> None:
         """Begin, unless it began already."""
-        if self._thread is not None or not self._images:
+        if self._thread is not None or not self._command:
             return
         self._process = subprocess.Popen(
             self._command,
@@ -85,14 +100,14 @@ class PushBeside:
         if self._process.returncode != 0:
             words = [line.removeprefix("error: ") for line in self._lines]
             raise BundleError(
-                f"pushing {', '.join(self._images)} failed: {words[0] if words else 'it gave no message'}",
+                f"{self._name}: {words[0] if words else 'it gave no message'}",
                 details=tuple(words[1:]),
                 remedy="run the same command again; what was pushed stays",
             )
 
     def _follow(self, process: subprocess.Popen[str]) -> None:
         assert process.stderr is not None  # noqa: S101 - it was opened with a pipe
-        with self._phases.phase(f"push {', '.join(self._images)}", beside=True) as step, process.stderr as stream:
+        with self._phases.phase(self._name, beside=True) as step, process.stderr as stream:
             for line in stream:
                 self._line(line, step)
             process.wait()

@@ -1,0 +1,56 @@
+"""Which images are staged, and what systemd says of their pulls."""
+
+import pytest
+
+from llmprov.bundle.lock import BundleLock, LockedArtifact
+from llmprov.inventory import ModelSource, ModelSpec
+from llmprov.workflows.install_images import parse, staged_images
+
+DIGEST = "ab" * 32
+SHOWN = f"""\
+ExecStart={{ path=/usr/local/bin/ctr ; argv[]=/usr/local/bin/ctr --namespace k8s.io images pull --hosts-dir /etc/containerd/certs.d docker.io/vllm/vllm-openai@sha256:{DIGEST} ; ignore_errors=no ; start_time=[Sun 2026-11-22 17:44:15.500000 UTC] ; stop_time=[Sun 2026-11-22 17:45:20.750000 UTC] ; pid=65 ; code=exited ; status=0 }}
+ExecStart={{ path=/usr/local/bin/ctr ; argv[]=/usr/local/bin/ctr --namespace k8s.io images pull llmprov.internal/models/m@sha256:{DIGEST} ; ignore_errors=no ; start_time=[n/a] ; stop_time=[n/a] ; pid=0 ; code=(null) ; status=0/0 }}
+ExecStart={{ path=/usr/local/bin/ctr ; argv[]=/usr/local/bin/ctr content prune references ; ignore_errors=no ; start_time=[Sun 2026-11-22 17:45:20.8 UTC] ; stop_time=[Sun 2026-11-22 17:45:20.9 UTC] ; pid=66 ; code=exited ; status=0 }}
+"""  # noqa: E501 - systemd's own lines
+
+
+def _image(name: str, ref: str) -> LockedArtifact:
+    return LockedArtifact(
+        kind="image", name=name, version="1", source="s", sha256=DIGEST, size=1, licence="Apache-2.0", ref=ref
+    )
+
+
+LOCK = BundleLock.of(
+    "registries",
+    (
+        _image("vllm", "docker.io/vllm/vllm-openai:v1"),
+        _image("smol", "llmprov.internal/models/smol:1"),
+        _image("etcd", "e:1"),
+    ),
+)
+
+
+def test_pulls_that_ended_are_read() -> None:
+    (pulled,) = parse("gpu1", SHOWN)
+    assert (pulled.host, pulled.seconds) == ("gpu1", 65.25)
+    assert pulled.image == f"docker.io/vllm/vllm-openai@sha256:{DIGEST}"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [ModelSource(artifact="smol"), ModelSource(image="llmprov.internal/models/smol:1")],
+    ids=["name", "reference"],
+)
+def test_engine_and_weights_are_staged_once_engine_first(source: ModelSource) -> None:
+    models = [ModelSpec(name="a", source=source), ModelSpec(name="b", source=source)]
+    staged = staged_images(models, LOCK)
+    assert staged.artifacts == ("vllm", "smol")
+    assert staged.references == (
+        f"docker.io/vllm/vllm-openai@sha256:{DIGEST}",
+        f"llmprov.internal/models/smol@sha256:{DIGEST}",
+    )
+
+
+def test_an_image_outside_the_bundle_is_left_to_its_pod() -> None:
+    model = ModelSpec(name="a", source=ModelSource(image="llmprov.internal/models/pushed:1"))
+    assert staged_images([model], LOCK).artifacts == ("vllm",)
