@@ -33,7 +33,7 @@ class Pushed:
 
 @dataclass(frozen=True, slots=True)
 class PushReport:
-    """A whole push; `sent` is the bytes that went over the wire."""
+    """A whole push; `sent` is the bytes of blobs and manifests that went over the wire."""
 
     registry: str
     items: tuple[Pushed, ...]
@@ -194,6 +194,7 @@ class _Push:
             self._place(item, blob)
         if left.down():
             self._retried(lambda c: c.put_manifest(item.repository, item.tag, item.manifest.media_type, item.data))
+            self._count(0, wire=len(item.data))
 
     def _place(self, item: _Item, blob: Descriptor) -> None:
         self.step.update(item.ref)
