@@ -58,17 +58,19 @@ CORE_IMAGES = (
 BlobPath = Callable[[str], Path]
 
 
-def push_bundle(directory: Path, url: str, selection: Selection, progress: Progress) -> PushReport:
-    """Push a bundle directory to the registry at `url` (http://host:port).
+def push_bundle(directory: Path, url: str, selection: Selection, progress: Progress, *, name: str = "") -> PushReport:
+    """Push a bundle directory to the registry at `url` (http://host:port), which people know as `name`.
 
     Raises:
         BundleError: no bundle, an unknown name, a damaged blob, or a registry that refuses or is gone.
     """
     manifests = _select(directory, selection)
-    return push_manifests(lambda sha256: directory / "blobs" / "sha256" / sha256, manifests, url, progress)
+    return push_manifests(lambda sha256: directory / "blobs" / "sha256" / sha256, manifests, url, progress, name=name)
 
 
-def push_manifests(blobs: BlobPath, manifests: Sequence[Descriptor], url: str, progress: Progress) -> PushReport:
+def push_manifests(
+    blobs: BlobPath, manifests: Sequence[Descriptor], url: str, progress: Progress, *, name: str = ""
+) -> PushReport:
     """Push images and artifacts, each under the reference it is `named`.
 
     Args:
@@ -76,11 +78,12 @@ def push_manifests(blobs: BlobPath, manifests: Sequence[Descriptor], url: str, p
         manifests: in any order.
         url: http://host:port.
         progress: gets one step for the whole push.
+        name: what people know the registry by; of a tunnel, the far end.
     """
     started = time.monotonic()
     items = _order(blobs, manifests)
-    with progress.step("push", f"{len(items)} images to {url}") as step:
-        push = _Push(blobs, url, step)
+    with progress.step("push", f"{len(items)} images to {name or url}") as step:
+        push = _Push(blobs, url, name or url, step)
         try:
             with ThreadPoolExecutor(_STREAMS) as pool:
                 missing = push.missing(items, pool)
@@ -91,7 +94,7 @@ def push_manifests(blobs: BlobPath, manifests: Sequence[Descriptor], url: str, p
         Pushed(item.ref, item.descriptor.digest, item.size, "pushed" if item in missing else "present")
         for item in items
     ]
-    return PushReport(url, tuple(states), push.sent, time.monotonic() - started)
+    return PushReport(name or url, tuple(states), push.sent, time.monotonic() - started)
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,7 @@ class _Push:
 
     blobs: BlobPath
     url: str
+    name: str
     step: Step
     sent: int = 0
     total: int = 0
@@ -246,7 +250,7 @@ class _Push:
     def _client(self) -> PushClient:
         client: PushClient | None = getattr(self._connections, "client", None)
         if client is None:
-            client = PushClient(self.url)
+            client = PushClient(self.url, self.name)
             self._connections.client = client
             with self._lock:
                 self._clients.append(client)

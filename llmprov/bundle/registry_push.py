@@ -35,13 +35,14 @@ class PushClient:
 
     Args:
         url: `http://host:port`.
+        name: what errors call it; by default the URL.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, name: str = "") -> None:
         parts = urlsplit(url)
         if parts.scheme != "http" or not parts.hostname:
             raise BundleError(f"{url!r} is not an address of a registry", remedy="write http://host:port")
-        self.url = url
+        self.name = name or url
         self._connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=_ANSWER_TIMEOUT)
 
     def has_manifest(self, repository: str, reference: str, digest: str) -> bool:
@@ -114,13 +115,13 @@ class PushClient:
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise RegistryGoneError(
-                f"the registry at {self.url} does not answer: {error or type(error).__name__}",
+                f"the registry at {self.name} does not answer: {error or type(error).__name__}",
                 remedy="check that it runs: llmprov install --until registry",
             ) from error
         if answer.status >= http.client.INTERNAL_SERVER_ERROR or answer.status == http.client.TOO_MANY_REQUESTS:
             self.close()
             raise RegistryGoneError(
-                f"the registry at {self.url} answers HTTP {answer.status}",
+                f"the registry at {self.name} answers HTTP {answer.status}",
                 remedy="look at its log and its disk: journalctl -u 'llmprov-registry*' on the first control plane",
                 details=(body[:500].decode(errors="replace").strip(),) if body else (),
             )
@@ -134,7 +135,7 @@ class PushClient:
             remedy = "this is the registry's read-only port; give the writable one, or use -i INVENTORY"
         body = reply.body[:500].decode(errors="replace").strip()
         raise BundleError(
-            f"{problem}: the registry at {self.url} answers HTTP {reply.status}",
+            f"{problem}: the registry at {self.name} answers HTTP {reply.status}",
             remedy=remedy,
             details=(body,) if body else (),
         )

@@ -84,7 +84,8 @@ def push_to_inventory(path: Path, directory: Path | None, selection: Selection, 
     host = next(host for host in cluster.hosts if host.name == settings.first_control_plane)
     port = int(str(host.variables.get("registry_push_port", REGISTRY_PUSH_PORT)))
     with ssh.tunnel(host.ssh, "127.0.0.1", port) as local_port:
-        return push_bundle(directory or settings.bundle_dir, f"http://127.0.0.1:{local_port}", selection, progress)
+        url, name = f"http://127.0.0.1:{local_port}", f"{host.name}:{port}"
+        return push_bundle(directory or settings.bundle_dir, url, selection, progress, name=name)
 
 
 def _workshop(request: BuildRequest, progress: Progress) -> Workshop:

@@ -123,8 +123,9 @@ def test_push_through_ssh(registry: Registry, tmp_path: Path, monkeypatch: pytes
     settings = SimpleNamespace(first_control_plane="cp1", bundle_dir=tmp_path / "cache/bundle")
     monkeypatch.setattr(inventory, "load", lambda _path: SimpleNamespace(hosts=hosts, settings=settings))
     monkeypatch.setattr(ssh, "tunnel", tunnel)
-    assert "1 pushed" in run("push", "-i", "inventories/lab")
-    assert opened == [("ssh cp1", "127.0.0.1", 5009)]
+    assert json.loads(run("push", "-i", "inventories/lab", "--json"))["registry"] == "cp1:5009"
+    assert "0 pushed" in run("push", "-i", "inventories/lab")
+    assert opened[:1] == [("ssh cp1", "127.0.0.1", 5009)]
 
 
 @pytest.mark.parametrize("options", [[], ["-i", "inv", "--to", "http://x:1"]])
