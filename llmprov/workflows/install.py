@@ -67,7 +67,7 @@ def install(request: Request, progress: Progress, *, on_output: Callable[[str], 
         cluster = _inventory(request, phases, progress)
         with phases.phase("bundle"):
             lock = require_whole(cluster.settings.bundle_dir, progress)
-            images = staged_images(cluster.models, lock)
+            images = staged_images(cluster.models if "models" in _names(request) else (), lock)
         if request.preflight:
             with phases.timed("preflight"):
                 preflight.run(cluster, progress, limit=request.limit).raise_for_errors()
@@ -170,7 +170,7 @@ class _Run:
             tags=(*tags, "prepull") if stage_models else tags,
             extra_vars={
                 "registry_push": "core",
-                "prepull_images": list(self.images.references) if stage_models else [],
+                "prepull_images": list(self.images.references),
             },
             check=self.request.check,
             diff=self.request.check,

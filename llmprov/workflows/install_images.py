@@ -33,13 +33,16 @@ class Staged:
 
 
 def staged_images(models: Iterable[ModelSpec], lock: BundleLock) -> Staged:
-    """Find the engine and weight images of all models."""
+    """Find the engine and weight images of all models.
+
+    Raises:
+        BundleError: a model names an artifact that the bundle does not have.
+    """
     models = tuple(models)
-    wanted = [model.engine.image for model in models]
-    wanted += [model.source.artifact or model.source.image or "" for model in models]
-    found = [_find(name, lock) for name in dict.fromkeys(wanted)]
-    bundled = tuple(image for image in found if image is not None)
-    return Staged(tuple(image.name for image in bundled), tuple(pinned(image) for image in bundled))
+    engines = [_find(model.engine.image, lock, by_name="/" not in model.engine.image) for model in models]
+    weights = [_weights(model, lock) for model in models]
+    found = tuple(dict.fromkeys(image for image in (*engines, *weights) if image is not None))
+    return Staged(tuple(image.name for image in found), tuple(pinned(image) for image in found))
 
 
 def pulls(hosts: Sequence[Host]) -> tuple[Pulled, ...]:
@@ -48,12 +51,17 @@ def pulls(hosts: Sequence[Host]) -> tuple[Pulled, ...]:
         return tuple(pulled for found in pool.map(_of_host, hosts) for pulled in found)
 
 
-def _find(name: str, lock: BundleLock) -> LockedArtifact | None:
-    """A name of the bundle, or a reference that is in it; a reference that is not lies in the registry already."""
-    for image in lock.images:
-        if name in (image.name, image.ref):
-            return image
-    return None
+def _weights(model: ModelSpec, lock: BundleLock) -> LockedArtifact | None:
+    if model.source.artifact is not None:
+        return _find(model.source.artifact, lock, by_name=True)
+    return _find(model.source.image or "", lock, by_name=False)
+
+
+def _find(wanted: str, lock: BundleLock, *, by_name: bool) -> LockedArtifact | None:
+    """A name must be in the bundle; a reference that is not in it lies in the registry, and is left to its pod."""
+    if by_name:
+        return lock.image(wanted)
+    return next((image for image in lock.images if wanted == image.ref), None)
 
 
 def _of_host(host: Host) -> tuple[Pulled, ...]:

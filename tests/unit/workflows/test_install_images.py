@@ -3,6 +3,7 @@
 import pytest
 
 from llmprov.bundle.lock import BundleLock, LockedArtifact
+from llmprov.errors import BundleError
 from llmprov.inventory import ModelSource, ModelSpec
 from llmprov.workflows.install_images import parse, staged_images
 
@@ -54,3 +55,9 @@ def test_engine_and_weights_are_staged_once_engine_first(source: ModelSource) ->
 def test_an_image_outside_the_bundle_is_left_to_its_pod() -> None:
     model = ModelSpec(name="a", source=ModelSource(image="llmprov.internal/models/pushed:1"))
     assert staged_images([model], LOCK).artifacts == ("vllm",)
+
+
+def test_a_name_that_the_bundle_lacks_is_an_error() -> None:
+    model = ModelSpec(name="a", source=ModelSource(artifact="smoll"))
+    with pytest.raises(BundleError, match="did you mean 'smol'"):
+        staged_images([model], LOCK)
