@@ -24,6 +24,7 @@ def build(path: Path) -> Inventory:
         # Ansible cannot read further than this, but the model files are whole and their errors are known already.
         raise_errors(path, [*broken, *findings])
     source = AnsibleSource(path)
+    raise_errors(path, source.unreadable())
     raws = source.hosts()
     defaults = default_settings(source)
     hosts, wrong_hosts = _hosts(source, raws, defaults)

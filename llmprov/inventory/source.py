@@ -75,6 +75,16 @@ class AnsibleSource:
         # Templates may look at other hosts; this is how a playbook's run gives them `hostvars`.
         HostVars(inventory=self._manager, variable_manager=self._variables, loader=self._loader)
 
+    def unreadable(self) -> list[Finding]:
+        """Return why variables cannot be read, such as encrypted files without a password; nothing else works then."""
+        findings: list[Finding] = []
+        for owner in (*self._manager.groups.values(), *self._manager.hosts.values()):
+            try:
+                self._beside(owner)
+            except AnsibleError as error:
+                findings.append(_finding(error))
+        return list(dict.fromkeys(findings))
+
     def entries(self) -> Iterator[Entry]:
         """Yield every variable of every group and host that is written down somewhere, once per place."""
         for group in self._manager.groups.values():
@@ -211,5 +221,9 @@ def _set_vault_secrets(loader: DataLoader) -> None:
 
 
 def _finding(error: AnsibleError) -> Finding:
+    message = str(error.message).strip()
+    if "vault" in message.lower() or "decrypt" in message.lower():
+        remedy = "name the file with the vault's password in ANSIBLE_VAULT_PASSWORD_FILE"
+        return Finding(f"cannot be decrypted: {message}", remedy, _place(error.obj))
     remedy = "see https://docs.ansible.com/ansible/latest/inventory_guide/ for the form of an inventory"
-    return Finding(problem=str(error.message).strip(), remedy=remedy, place=_place(error.obj))
+    return Finding(message, remedy, _place(error.obj))
