@@ -78,7 +78,7 @@ class LabSpec(BaseModel):
     base: Suite = Suite.TRIXIE
     subnet: IPv4Network = IPv4Network("10.77.0.0/24")
     sudo_password: str | None = None
-    hosts: tuple[HostSpec, ...] = Field(min_length=1)
+    hosts: tuple[HostSpec, ...]
 
     @model_validator(mode="before")
     @classmethod
@@ -91,6 +91,8 @@ class LabSpec(BaseModel):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
+        if not self.hosts:
+            raise ValueError("a lab needs at least one host")
         hosts = _with_addresses(tuple(_with_groups(host) for host in self.hosts), self.subnet)
         _check_unique([host.name for host in hosts], "host name")
         _check_unique([str(host.address) for host in hosts], "address")
