@@ -47,7 +47,8 @@ RETURN = r"""
 _raw:
   description:
     - The artifact as in the lock file. Files and packages gain C(checksum), C(path) (the blob on the controller) and
-      C(fetch) (what M(bundle_files) and M(offline_packages) take); images gain C(digest), C(pinned) (reference by digest) and, split from C(ref), C(repository) and C(tag).
+      C(fetch) (what M(bundle_files) and M(offline_packages) take).
+    - Images gain C(digest), C(pinned) (reference by digest) and, split from C(ref), C(repository) and C(tag).
   type: list
   elements: dict
 """

@@ -21,9 +21,9 @@ module: bundle_files
 short_description: Install files and archives of the bundle by digest
 description:
   - Downloads each file over HTTP, checks its sha256 while it arrives, and moves it into place.
-  - Archives are unpacked into O(files[].dest); the digest of the archive and of every member is kept in
-    /var/lib/llmprov/archives, so that a member that was touched is repaired and one that a new version no longer has is
-    removed.
+  - Of an archive the programs (executable files) are put into O(files[].dest), whatever folder of it they are in.
+  - The digest of an archive and of its programs is kept in /var/lib/llmprov/archives, so that a program that was
+    touched is repaired, and one that a new version no longer has is removed.
   - In check mode nothing is downloaded and the registry need not exist.
 options:
   files:
@@ -125,7 +125,10 @@ def _present(spec: dict[str, Any]) -> dict[str, str] | None:
     record = _recorded(spec)
     if record["sha256"] != spec["sha256"]:
         return None
-    untouched = all(sha256_file(Path(path)) == digest for path, digest in record["files"].items())
+    untouched = all(
+        Path(path).parent == Path(spec["dest"]) and sha256_file(Path(path)) == digest
+        for path, digest in record["files"].items()
+    )
     return record["files"] if untouched else None
 
 
@@ -137,16 +140,18 @@ def _install_file(spec: dict[str, Any]) -> dict[str, str]:
     return {str(destination): spec["sha256"]}
 
 
+def _is_program(member: tarfile.TarInfo) -> bool:
+    """Tell programs from the licences and notes that lie beside them."""
+    return member.isreg() and bool(member.mode & 0o100)
+
+
 def _unpack_member(archive: tarfile.TarFile, member: tarfile.TarInfo, spec: dict[str, Any]) -> tuple[str, str]:
     """Write one member with a fresh modification time: units compare it with their start."""
-    root = Path(spec["dest"])
-    destination = (root / member.name).resolve()
-    if not destination.is_relative_to(root.resolve()):
-        raise ArtifactError(f"{spec['name']}: member {member.name} leaves {root}; the archive is not trustworthy")
     source = archive.extractfile(member)
     if source is None:
         raise ArtifactError(f"{spec['name']}: member {member.name} is no regular file")
     content = source.read()
+    destination = Path(spec["dest"]) / Path(member.name).name
     write_atomically(destination, content, int(spec["mode"], 8))
     return str(destination), hashlib.sha256(content).hexdigest()
 
@@ -155,7 +160,7 @@ def _install_archive(spec: dict[str, Any]) -> dict[str, str]:
     temporary = _download(spec, STATE_DIRECTORY)
     try:
         with tarfile.open(temporary) as archive:
-            files = dict(_unpack_member(archive, member, spec) for member in archive if member.isreg())
+            files = dict(_unpack_member(archive, member, spec) for member in archive if _is_program(member))
     except tarfile.TarError as error:
         raise ArtifactError(
             f"{spec['name']}: not a tar archive that Python reads (plain, gz, bz2, xz): {error}"

@@ -23,7 +23,7 @@ description:
   - Undoes what configuration files do not show. Each option names exactly what is taken away; nothing else is touched.
   - Needs no API server and no running containerd, so it also works on a host that is half installed or broken.
 options:
-  units: {type: list, elements: str, default: [], description: Units to stop.}
+  units: {type: list, elements: str, default: [], description: Units to stop and disable.}
   pods: {type: bool, default: false, description: Kill all processes in kubepods control groups; remove the groups.}
   processes: {type: list, elements: path, default: [], description: Executables whose processes are killed.}
   mounts: {type: list, elements: path, default: [], description: Unmount what is below; mounts at the paths stay.}
@@ -74,11 +74,13 @@ class Cleaner:
             )
 
     def stop_units(self, names: list[str]) -> None:
-        """Stop units that run."""
+        """Stop and disable units."""
         for name in names:
             state = self._output("systemctl", "show", "--property", "ActiveState", "--value", name).strip()
             if state in ("active", "activating", "reloading", "failed"):
                 self._do(f"stop {name}", "systemctl", "stop", name)
+            if self._output("systemctl", "is-enabled", name).strip() == "enabled":
+                self._do(f"disable {name}", "systemctl", "disable", name)
 
     def kill(self, description: str, find: Callable[[], set[int]]) -> None:
         """Kill the processes that `find` returns until it returns none."""
@@ -120,8 +122,10 @@ class Cleaner:
 
     def delete_interfaces(self, names: list[str]) -> None:
         """Delete network interfaces."""
+        # Not from /sys/class/net: in a container that may show the interfaces of whoever mounted it.
+        present = {link["ifname"] for link in json.loads(self._output("ip", "-json", "link", "show") or "[]")}
         for name in names:
-            if (Path("/sys/class/net") / name).exists():
+            if name in present:
                 self._do(f"delete interface {name}", "ip", "link", "delete", name)
 
     def delete_nft_tables(self, names: list[str]) -> None:

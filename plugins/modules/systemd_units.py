@@ -56,8 +56,9 @@ _OPTIONS = {
     "restart_on": {"type": "list", "elements": "path", "default": []},
     "wait": {"type": "bool", "default": True},
 }
-_PROPERTIES = "Id,LoadState,ActiveState,UnitFileState,NeedDaemonReload,FragmentPath,ExecMainStartTimestampMonotonic"
-_RUNNING = ("active", "reloading", "activating")
+_PROPERTIES = (
+    "Id,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,FragmentPath,ExecMainStartTimestampMonotonic"
+)
 
 
 class Systemd:
@@ -115,17 +116,34 @@ def _ensure_unit(systemd: Systemd, spec: dict[str, Any]) -> None:
     _ensure_state(systemd, spec, properties)
 
 
+def _is_running(spec: dict[str, Any], properties: dict[str, str]) -> bool:
+    """Say whether a unit is up. One that fails and tries again is not, unless nobody waits for its end."""
+    state = properties.get("ActiveState")
+    retrying = properties.get("SubState") == "auto-restart"
+    return state in ("active", "reloading") or (state == "activating" and not (retrying and spec["wait"]))
+
+
 def _ensure_state(systemd: Systemd, spec: dict[str, Any], properties: dict[str, str]) -> None:
-    active = properties.get("ActiveState") in _RUNNING
+    active = _is_running(spec, properties)
     options = [] if spec["wait"] else ["--no-block"]
     if spec["state"] == "stopped":
-        if active or properties.get("ActiveState") == "failed":
+        if properties.get("ActiveState") not in ("inactive", None):
             systemd.do("stop", spec["name"])
         return
     if active and _is_outdated(properties, [*spec["restart_on"], properties.get("FragmentPath") or "/nonexistent"]):
         systemd.do("restart", *options, spec["name"])
     elif spec["state"] == "started" and not active:
+        if properties.get("ActiveState") == "failed":
+            systemd.do("reset-failed", spec["name"])
         systemd.do("start", *options, spec["name"])
+
+
+def _needs_reload(spec: dict[str, Any], properties: dict[str, str]) -> bool:
+    """Say whether systemd has an old view of a unit: changed, or not there when it last looked."""
+    wanted = spec["state"] == "started" or spec["enabled"] is True
+    return properties.get("NeedDaemonReload") == "yes" or (
+        wanted and properties.get("LoadState") not in ("loaded", "masked")
+    )
 
 
 def main() -> None:
@@ -136,7 +154,7 @@ def main() -> None:
     )
     systemd = Systemd(module)
     units = module.params["units"]
-    if any(systemd.show(spec["name"]).get("NeedDaemonReload") == "yes" for spec in units):
+    if any(_needs_reload(spec, systemd.show(spec["name"])) for spec in units):
         systemd.do("daemon-reload")
     for spec in units:
         _ensure_unit(systemd, spec)
