@@ -24,8 +24,12 @@ Bundle = Annotated[
 @app.command()
 def build(
     catalog: Annotated[
-        CatalogName, typer.Option(help="Where artifacts come from; auto: upstream if it answers, else registries.")
-    ] = "auto",
+        CatalogName | None,
+        typer.Option(
+            help="Where artifacts come from; auto: upstream if it answers, else registries. "
+            "By default that of the bundle which is there, else auto."
+        ),
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="The bundle directory.")] = None,
     only: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Build only this; may be given several times.")

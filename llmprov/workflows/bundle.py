@@ -4,7 +4,7 @@ import difflib
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast, get_args
 
 from llmprov import inventory, paths, ssh
 from llmprov.bundle.assemble import BuildResult, assemble, locked
@@ -34,13 +34,13 @@ class BuildRequest:
     """What to build.
 
     Args:
-        catalog: which catalog, or `auto`.
+        catalog: which catalog, or `auto`; None means the one of the bundle that is there, else `auto`.
         output: the bundle directory.
         only: artifacts to build; the bundle's others stay as they are. Empty means all.
         jobs: artifacts built at once; None leaves it to the number of cores.
     """
 
-    catalog: CatalogName
+    catalog: CatalogName | None
     output: Path
     only: tuple[str, ...] = ()
     jobs: int | None = None
@@ -55,16 +55,21 @@ def build(request: BuildRequest, progress: Progress) -> BuildResult:
     """Build a bundle, or bring an existing one up to date; what was built before is looked up."""
     started = time.monotonic()
     workshop = _workshop(request, progress)
+    output = request.output.absolute()
     try:
         with build_turn(workshop.cache, progress):
             workshop.store.sweep()
-            artifacts = _artifacts(request, workshop)
+            old = _present(output)
+            catalog = request.catalog or _catalog_of(old)
+            artifacts = _artifacts(catalog, request.only, workshop)
             lines = [line for artifact in artifacts for line in locked(artifact, workshop.store)]
-            lines += _kept(request, artifacts, workshop.store)
-            lock = assemble(workshop.store, request.output.absolute(), request.catalog, lines, progress)
+            if request.only and old is not None:
+                lines += _kept(old, artifacts, workshop.store)
+                catalog = _catalog_of(old)
+            lock = assemble(workshop.store, output, catalog, lines, progress)
     except OSError as error:
         raise disk_error(error, workshop.cache) from error
-    return BuildResult(request.output.absolute(), lock, time.monotonic() - started)
+    return BuildResult(output, lock, time.monotonic() - started)
 
 
 def verify(directory: Path, progress: Progress) -> Report:
@@ -94,36 +99,42 @@ def _workshop(request: BuildRequest, progress: Progress) -> Workshop:
     return workshop if request.jobs is None else Workshop(workshop.cache, builders, progress, jobs=request.jobs)
 
 
-def _artifacts(request: BuildRequest, workshop: Workshop) -> tuple[Artifact, ...]:
-    names: tuple[CatalogName, ...] = ("upstream", "registries") if request.catalog == "auto" else (request.catalog,)
+def _present(output: Path) -> BundleLock | None:
+    try:
+        return BundleLock.load(output)
+    except BundleError:
+        return None  # there is none, or it is damaged: it is built anew
+
+
+def _catalog_of(lock: BundleLock | None) -> CatalogName:
+    known = lock.catalog if lock is not None else ""
+    return cast("CatalogName", known) if known in get_args(CatalogName) else "auto"
+
+
+def _artifacts(catalog: CatalogName, only: tuple[str, ...], workshop: Workshop) -> tuple[Artifact, ...]:
+    names: tuple[CatalogName, ...] = ("upstream", "registries") if catalog == "auto" else (catalog,)
     catalogs = [load_catalog(catalog_path(name), workshop.builders) for name in names]
-    wanted = _wanted(request, catalogs)
+    wanted = _wanted(catalog, only, catalogs)
     if len(catalogs) == 1:
         return build_artifacts(workshop, catalogs[0], wanted)
     return build_auto(workshop, catalogs[0], catalogs[1], wanted)
 
 
-def _wanted(request: BuildRequest, catalogs: list[Catalog]) -> tuple[str, ...]:
+def _wanted(name: CatalogName, only: tuple[str, ...], catalogs: list[Catalog]) -> tuple[str, ...]:
     offered = dict.fromkeys(spec.name for catalog in catalogs for spec in catalog.artifacts if not spec.intermediate)
-    unknown = [name for name in request.only if name not in offered]
+    unknown = [item for item in only if item not in offered]
     if not unknown:
-        return request.only or tuple(offered)
-    close = {name: difflib.get_close_matches(name, offered, n=1) for name in unknown}
+        return only or tuple(offered)
+    close = {item: difflib.get_close_matches(item, offered, n=1) for item in unknown}
     raise BundleError(
-        f"the {request.catalog} catalog has no {', '.join(unknown)}",
+        f"the {name} catalog has no {', '.join(unknown)}",
         remedy="choose among the names below",
         details=(*(f"did you mean {near[0]}?" for near in close.values() if near), ", ".join(sorted(offered))),
     )
 
 
-def _kept(request: BuildRequest, artifacts: tuple[Artifact, ...], store: BlobStore) -> list[LockedArtifact]:
+def _kept(old: BundleLock, artifacts: tuple[Artifact, ...], store: BlobStore) -> list[LockedArtifact]:
     """What a partial build leaves as it was."""
-    if not request.only:
-        return []
-    try:
-        old = BundleLock.load(request.output)
-    except BundleError:
-        return []
     names = {artifact.spec.name for artifact in artifacts}
     suites = {artifact.spec.suite for artifact in artifacts if artifact.spec.suite}
     others = [item for item in old.artifacts if (item.suite not in suites if item.suite else item.name not in names)]

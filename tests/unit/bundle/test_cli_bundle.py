@@ -70,6 +70,13 @@ def test_a_partial_build_leaves_the_rest_alone(web: Web, tmp_path: Path) -> None
     assert BundleLock.load(tmp_path / "cache/bundle") == lock
 
 
+def test_a_bundle_stays_with_its_catalog() -> None:
+    run("build", "--catalog", "registries")
+    for options in ([], ["--only", "runc"], ["--only", "runc", "--catalog", "upstream"]):
+        assert json.loads(run("build", "--json", *options))["catalog"] == "registries"
+    assert json.loads(run("build", "--json", "--catalog", "upstream"))["catalog"] == "upstream"
+
+
 def test_a_name_that_is_not_in_the_catalog(web: Web) -> None:
     with pytest.raises(BundleError, match="auto catalog has no kublet") as caught:
         run("build", "--only", "kublet")
