@@ -43,8 +43,8 @@ def open_cluster(inventory: Inventory, *, patience: float = 60.0) -> Iterator[Cl
 
 def wait_nodes(cluster: Cluster, inventory: Inventory, progress: Progress, *, seconds: float = 180.0) -> None:
     """Wait until every host of the inventory that belongs in the cluster is a Ready node."""
-    members = dict.fromkeys((*inventory.control_plane, *inventory.workers))
-    nodes.wait_nodes_ready(cluster, [host.name for host in members], progress, seconds=seconds)
+    names = {host.name for host in (*inventory.control_plane, *inventory.workers)}
+    nodes.wait_nodes_ready(cluster, sorted(names), progress, seconds=seconds)
 
 
 def apply_network(cluster: Cluster, inventory: Inventory, lock: BundleLock, progress: Progress) -> int:
