@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from llmprov.cluster.nodes import NodeState
+from llmprov.cluster.pods import ReplicaTiming
 from llmprov.errors import ExitCode
 
 
@@ -71,3 +72,48 @@ class Status:
         if self.problem or not all(node.ready for node in self.nodes):
             return ExitCode.CLUSTER
         return ExitCode.OK if all(model.healthy for model in self.models) else ExitCode.MODEL
+
+
+@dataclass(frozen=True, slots=True)
+class PushedModel:
+    """A model that is in the cluster's registry now.
+
+    Attributes:
+        name: of the model.
+        reference: by digest, as a model's file names it.
+        tag: under which it is listed.
+        size: bytes of its layers.
+        layers: how many.
+        compressed: how many of them with zstd.
+        sent: bytes that went over the wire this time.
+        seconds: that the sending took.
+    """
+
+    name: str
+    reference: str
+    tag: str
+    size: int
+    layers: int
+    compressed: int
+    sent: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """A model in the cluster's registry; `size` in bytes, `served_as` names the models that use it."""
+
+    name: str
+    tag: str
+    reference: str
+    size: int
+    served_as: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyModel:
+    """A model that answers: its URL inside the cluster, and how long each replica took."""
+
+    name: str
+    endpoint: str
+    replicas: tuple[ReplicaTiming, ...]

@@ -7,7 +7,7 @@ import typer
 from typer.exceptions import TyperException
 
 from llmprov import __version__
-from llmprov.cli import bundle, inventory, lab
+from llmprov.cli import bundle, inventory, lab, model
 from llmprov.cli.chat import chat
 from llmprov.cli.init import init
 from llmprov.cli.install import install
@@ -30,6 +30,7 @@ app = typer.Typer(
 app.add_typer(lab.app, name="lab")
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(inventory.app, name="inventory")
+app.add_typer(model.app, name="model")
 app.command()(init)
 app.command()(preflight)
 app.command()(install)

@@ -1,12 +1,9 @@
 """From models in the inventory to replicas that answer."""
 
-from dataclasses import dataclass
-
 from llmprov.bundle.lock import BundleLock
 from llmprov.cluster.apply import Applied, apply_set
 from llmprov.cluster.client import Cluster
 from llmprov.cluster.nodes import node_states
-from llmprov.cluster.pods import ReplicaTiming
 from llmprov.cluster.rollout import deployment, wait_rolled_out
 from llmprov.inventory import Inventory, ModelSpec
 from llmprov.manifests.model import (
@@ -19,20 +16,12 @@ from llmprov.manifests.model import (
     strategy,
 )
 from llmprov.progress import Progress
+from llmprov.states import ReadyModel as ReadyModel  # noqa: PLC0414 - part of this module's interface
 from llmprov.workflows.references import ModelImages, model_images
 
 MODELS_SET = "models"
 # A pod that is told to start now may first have to wait for its images.
 _PULL_SECONDS = 1800
-
-
-@dataclass(frozen=True, slots=True)
-class ReadyModel:
-    """A model that answers: its URL inside the cluster, and how long each replica took."""
-
-    name: str
-    endpoint: str
-    replicas: tuple[ReplicaTiming, ...]
 
 
 def images(inventory: Inventory, lock: BundleLock) -> tuple[ModelImages, ...]:
