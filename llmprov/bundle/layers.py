@@ -1,34 +1,27 @@
 """Image layers: deterministic tar streams, compressed and hashed on the way into the store."""
 
-import gzip
 import hashlib
 import os
-import shutil
 import stat
-import subprocess
 import tarfile
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import IO, BinaryIO, Literal, Protocol, cast
+from typing import IO, BinaryIO, cast
 
-from llmprov.bundle.store import CHUNK, Blob, BlobStore, BlobWriter
+from llmprov.bundle.compression import Compression, Sink, compressor, pump
+from llmprov.bundle.store import CHUNK, Blob, BlobStore
 from llmprov.errors import BundleError
 
-Compression = Literal["none", "gzip", "zstd"]
+__all__ = ["MEDIA_TYPES", "Compression", "Layer", "TarEntry", "layer_from_tar", "tar_layer"]
 
 MEDIA_TYPES: dict[Compression, str] = {
     "none": "application/vnd.oci.image.layer.v1.tar",
     "gzip": "application/vnd.oci.image.layer.v1.tar+gzip",
     "zstd": "application/vnd.oci.image.layer.v1.tar+zstd",
 }
-
-# Speed over ratio: on the model and engine layers level 3 gives most of the saving at the speed of the disk.
-_ZSTD_LEVEL = 3
-_GZIP_LEVEL = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,20 +88,16 @@ def layer_from_tar(store: BlobStore, source: Path | IO[bytes], *, compression: C
     with _layer_stream(store, compression) as stream:
         if isinstance(source, Path):
             with source.open("rb", buffering=0) as file:
-                _pump(file, stream.sink)
+                pump(file, stream.sink)
         else:
-            _pump(source, stream.sink)
+            pump(source, stream.sink)
     return stream.layer()
-
-
-class _Sink(Protocol):
-    def write(self, data: bytes, /) -> int: ...
 
 
 class _Hashing:
     """Passes bytes on and hashes them; tells its position, which tarfile asks for."""
 
-    def __init__(self, target: _Sink) -> None:
+    def __init__(self, target: Sink) -> None:
         self._target = target
         self._hash = hashlib.sha256()
         self._size = 0
@@ -141,108 +130,11 @@ class _LayerStream:
 
 @contextmanager
 def _layer_stream(store: BlobStore, compression: Compression) -> Iterator[_LayerStream]:
-    with store.writer() as writer, _compressor(writer, compression) as target:
+    with store.writer() as writer, compressor(writer, compression) as target:
         stream = _LayerStream(_Hashing(target), MEDIA_TYPES[compression])
         yield stream
         target.finish()
         stream.blob = store.put_written(writer)
-
-
-class _Target(_Sink, Protocol):
-    def finish(self) -> None: ...
-
-
-class _Plain:
-    def __init__(self, writer: BlobWriter) -> None:
-        self._writer = writer
-
-    def write(self, data: bytes, /) -> int:
-        return self._writer.write(data)
-
-    def finish(self) -> None:
-        """Nothing is held back."""
-
-
-class _Gzip:
-    def __init__(self, writer: BlobWriter) -> None:
-        self._file = gzip.GzipFile(
-            filename="", mode="wb", compresslevel=_GZIP_LEVEL, mtime=0, fileobj=cast("BinaryIO", writer)
-        )
-
-    def write(self, data: bytes, /) -> int:
-        return self._file.write(data)
-
-    def finish(self) -> None:
-        self._file.close()
-
-
-class _Zstd:
-    """The zstd program on all cores: input from here, output straight into the blob."""
-
-    def __init__(self, writer: BlobWriter) -> None:
-        program = shutil.which("zstd")
-        if program is None:
-            raise BundleError("the program zstd is not installed", remedy="install the package zstd (apt install zstd)")
-        argv = [program, "-q", "-c", f"-{_ZSTD_LEVEL}", "-T0"]
-        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self._stdin = cast("IO[bytes]", self.process.stdin)
-        self._stdout = cast("IO[bytes]", self.process.stdout)
-        self._error: BaseException | None = None
-        self._reader = threading.Thread(target=self._drain, args=(writer,), daemon=True)
-        self._reader.start()
-
-    def _drain(self, writer: BlobWriter) -> None:
-        try:
-            _pump(self._stdout, writer)
-        except OSError as error:
-            self._error = error
-            self.process.kill()
-
-    def write(self, data: bytes, /) -> int:
-        try:
-            return self._stdin.write(data)
-        except BrokenPipeError:
-            self.finish()
-            raise
-
-    def finish(self) -> None:
-        try:
-            self._stdin.close()
-        finally:
-            self._reader.join()
-            code = self.process.wait()
-        if self._error is not None:
-            raise self._error
-        if code != 0:
-            raise BundleError(
-                f"zstd failed with exit code {code}", remedy="look for its message above; is the disk full?"
-            )
-
-    def abandon(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        self._reader.join()
-        self._stdout.close()
-
-
-@contextmanager
-def _compressor(writer: BlobWriter, compression: Compression) -> Iterator[_Target]:
-    if compression == "none":
-        yield _Plain(writer)
-    elif compression == "gzip":
-        yield _Gzip(writer)
-    else:
-        target = _Zstd(writer)
-        try:
-            yield target
-        finally:
-            target.abandon()
-
-
-def _pump(source: IO[bytes], target: _Sink) -> None:
-    while chunk := source.read(CHUNK):
-        target.write(chunk)
 
 
 def _walk(directory: Path, owner: tuple[int, int] | None) -> list[TarEntry]:

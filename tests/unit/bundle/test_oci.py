@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from llmprov.bundle.layers import Compression, TarEntry, layer_from_tar, tar_layer
+from llmprov.bundle.compression import Compression
+from llmprov.bundle.layers import TarEntry, layer_from_tar, tar_layer
 from llmprov.bundle.oci import (
     ImageConfig,
     contents,
