@@ -5,6 +5,7 @@ Runs on the host's own Python (3.9 or later); the standard library only. Nothing
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -72,14 +73,21 @@ def _owners(inodes: set[str]) -> dict[str, dict[str, object]]:
     for process in Path("/proc").iterdir():
         if not process.name.isdigit():
             continue
-        try:
-            targets = [str(entry.readlink()) for entry in (process / "fd").iterdir()]
-        except OSError:
-            continue  # it ended meanwhile
-        for target in targets:
+        for target in _targets(process / "fd"):
             if target.startswith("socket:[") and target[8:-1] in inodes:
                 owners[target[8:-1]] = _describe(process)
     return owners
+
+
+def _targets(directory: Path) -> list[str]:
+    targets = []
+    try:
+        for entry in directory.iterdir():
+            with contextlib.suppress(OSError):  # closed meanwhile
+                targets.append(os.readlink(str(entry)))  # noqa: PTH115 - no path, and there are thousands
+    except OSError:
+        pass  # it ended meanwhile
+    return targets
 
 
 def _describe(process: Path) -> dict[str, object]:

@@ -153,10 +153,10 @@ def disks(paths: list[str]) -> list[dict[str, object]]:
     return found
 
 
-def gpus() -> list[dict[str, str]]:
+def gpus(bus: Path = Path("/sys/bus/pci/devices")) -> list[dict[str, str]]:
     """Return every NVIDIA GPU on the PCI bus, with the driver that holds it."""
     found = []
-    for device in sorted(Path("/sys/bus/pci/devices").glob("*")):
+    for device in sorted(bus.glob("*")):
         kind = _text(str(device / "class")).strip()
         if _text(str(device / "vendor")).strip() == _NVIDIA and kind.startswith(_DISPLAY_CLASS):
             driver = device / "driver"
@@ -192,10 +192,10 @@ def _running() -> set[str]:
     return {_text(str(process / "comm")).strip() for process in Path("/proc").iterdir() if process.name.isdigit()}
 
 
-def stages() -> list[str]:
+def stages(directory: Path = STAGES) -> list[str]:
     """Return the stages that llmprov has finished on this host."""
     names = []
-    for file in sorted(STAGES.glob("*.json")):
+    for file in sorted(directory.glob("*.json")):
         try:
             names.append(str(json.loads(file.read_text())["stage"]))
         except (OSError, ValueError, KeyError):
