@@ -12,6 +12,13 @@ from llmprov.progress import NullStep
 from tests.unit.bundle.servers import Registry, Web, registry_server, web_server
 
 
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test servers are here, whatever proxy the machine has."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "127.0.0.1")
+
+
 @pytest.fixture
 def web() -> Iterator[Web]:
     with web_server() as site:
