@@ -1,6 +1,6 @@
 """What the long verbs end with: values that workflows make and `report` prints."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llmprov.runner import RunResult
@@ -62,6 +62,10 @@ class Objects:
     changes: int = 0
     models: tuple[Served, ...] = ()
     starts: tuple[EngineStart, ...] = ()
+
+    def plus(self, changes: int) -> "Objects":
+        """Return the same with more changes."""
+        return replace(self, changes=self.changes + changes)
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,15 @@
 """The part of an install that lives in Kubernetes: nodes Ready, pod network, GPUs, models."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection
+from dataclasses import replace
 
 from llmprov.bundle.lock import BundleLock
+from llmprov.cluster.client import Cluster
 from llmprov.inventory import Inventory
 from llmprov.progress import Progress
 from llmprov.results import EngineStart, Objects, Served
 from llmprov.workflows import cluster as clusters
 from llmprov.workflows import models
-from llmprov.workflows.models import ReadyModel
 from llmprov.workflows.phases import Phases
 from llmprov.workflows.push_beside import PushBeside
 
@@ -32,27 +33,31 @@ def apply_objects(
         phases: gets one phase a stage.
         progress: shows what is waited for.
     """
-    changes = 0
-    ready: tuple[ReadyModel, ...] = ()
+    done = Objects()
     with clusters.open_cluster(inventory) as api:
         with phases.timed("nodes ready"):
             clusters.wait_nodes(api, inventory, progress)
         if "network" in stages:
             with phases.timed("network"):
-                changes += clusters.apply_network(api, inventory, lock, progress)
+                done = done.plus(clusters.apply_network(api, inventory, lock, progress))
         if "gpu" in stages:
             with phases.timed("gpu"):
-                changes += clusters.apply_gpu(api, inventory, progress)
+                done = done.plus(clusters.apply_gpu(api, inventory, progress))
         if "models" in stages:
             with phases.timed("wait for the push"):
                 push.wait()
             with phases.timed("models"):
-                changes += models.deploy(api, inventory, lock, progress).changes
-                ready = models.wait_ready(api, inventory, progress)
-    return Objects(changes, tuple(Served(model.name, model.endpoint) for model in ready), tuple(_starts(ready)))
+                done = _models(api, inventory, lock, progress, done)
+    return done
 
 
-def _starts(ready: Iterable[ReadyModel]) -> Iterator[EngineStart]:
-    for model in ready:
-        for replica in model.replicas:
-            yield EngineStart(replica.node, replica.pod, replica.engine_start_seconds)
+def _models(api: Cluster, inventory: Inventory, lock: BundleLock, progress: Progress, done: Objects) -> Objects:
+    changes = models.deploy(api, inventory, lock, progress).changes
+    ready = models.wait_ready(api, inventory, progress)
+    starts = [
+        EngineStart(replica.node, replica.pod, replica.engine_start_seconds)
+        for model in ready
+        for replica in model.replicas
+    ]
+    served = tuple(Served(model.name, model.endpoint) for model in ready)
+    return replace(done.plus(changes), models=served, starts=tuple(starts))
