@@ -275,10 +275,10 @@ def _check(response: requests.Response, url: str) -> None:
         after = response.headers.get("Retry-After", "")
         raise _TransientError(f"HTTP {response.status_code}", float(after) if after.isdigit() else None)
     if response.status_code >= requests.codes.bad_request:
-        raise UnavailableError(
-            f"{url} answers HTTP {response.status_code} {response.reason}",
-            remedy="check the version and address in the catalog, and the proxy settings of this machine",
-        )
+        remedy = "check the version and address in the catalog, and the proxy settings of this machine"
+        if response.status_code == requests.codes.unauthorized:
+            remedy = "check the reference; if the registry wants a login, use skopeo login or docker login"
+        raise UnavailableError(f"{url} answers HTTP {response.status_code} {response.reason}", remedy=remedy)
 
 
 def _short(error: Exception) -> str:

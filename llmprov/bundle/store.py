@@ -212,7 +212,8 @@ def _link_or_copy(source: Path, target: Path) -> None:
         if error.errno not in {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP}:
             raise
         shutil.copyfile(source, target)
-        target.chmod(_MODE)
+        with contextlib.suppress(PermissionError):  # file systems of USB disks have no modes
+            target.chmod(_MODE)
         stamp(target)
 
 

@@ -56,7 +56,8 @@ class Registry:
     """An OCI registry in memory, as much of the API as clients use.
 
     Attributes:
-        token: ask for this bearer token.
+        token: ask for this bearer token, and give it to who asks.
+        wrong_token: give this one instead.
         read_only: refuse uploads as the distribution registry does.
         cut_uploads: close the connection of so many uploads.
         fail_with: answer everything with this status.
@@ -67,6 +68,7 @@ class Registry:
     manifests: dict[tuple[str, str], tuple[str, bytes]] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
     token: str = ""
+    wrong_token: str = ""
     read_only: bool = False
     cut_uploads: int = 0
     fail_with: int = 0
@@ -180,7 +182,7 @@ class _RegistryHandler(_Handler):
     def do_GET(self) -> None:
         """Serve a token, manifest or blob."""
         if self.path.startswith("/token"):
-            self.answer(200, json.dumps({"token": self.registry.token}).encode())
+            self.answer(200, json.dumps({"token": self.registry.wrong_token or self.registry.token}).encode())
             return
         if not self._enter():
             return

@@ -105,6 +105,15 @@ def test_a_token_is_fetched_when_asked_for(registry: Registry, store: BlobStore)
     assert pull(registry, store, "vllm/vllm-openai:v1").digest == digest
 
 
+def test_without_the_login_that_is_needed_the_remedy_says_so(registry: Registry, store: BlobStore) -> None:
+    registry.add_image("private", "1", LAYERS)
+    registry.token = "secret"
+    registry.wrong_token = "guest"
+    with pytest.raises(UnavailableError, match="HTTP 401") as caught:
+        pull(registry, store, "private:1")
+    assert "skopeo login" in caught.value.remedy
+
+
 def test_a_login_of_docker_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     login = base64.b64encode(b"me:password").decode()
     (tmp_path / "config.json").write_text(json.dumps({"auths": {"https://index.docker.io/v1/": {"auth": login}}}))
