@@ -21,7 +21,6 @@ _ENVIRONMENT: dict[str, str] = {
     "USER": "vllm",
     "HOME": "/cache",
     "XDG_CACHE_HOME": "/cache",
-    "VLLM_CACHE_ROOT": "/cache/vllm",
     "TORCHINDUCTOR_CACHE_DIR": "/cache/inductor",
     "TRITON_CACHE_DIR": "/cache/triton",
 }
