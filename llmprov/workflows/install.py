@@ -160,6 +160,8 @@ class _Run:
         found = pulls(self.cluster.gpu_workers) if objects is not None else ()
         for pulled in found:
             self.journal.record("pull", host=pulled.host, image=pulled.image, seconds=pulled.seconds)
+        for start in objects.starts if objects is not None else ():
+            self.journal.record("engine_start", node=start.node, pod=start.pod, seconds=start.seconds)
         return found
 
     def _options(self) -> Options:

@@ -1,0 +1,118 @@
+"""How close an install comes to what cannot be avoided: pulling the engine's image and starting the engine.
+
+    python -m tests.bench.install                    # boots a lab of its own, installs twice, asks once, destroys it
+    python -m tests.bench.install --journal FILE     # reads the journal of an install that has been
+
+Prints ratios of times within one run, so that machines of different speed can be compared.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmprov.report.console import out
+from llmprov.runner.journal import read
+
+GOAL = 1.3
+LAB = "bench"
+SUBNET = "10.77.50.0/24"
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds of one install, from its journal."""
+
+    whole: float
+    pull: float
+    engine_start: float
+    phases: tuple[tuple[str, float, float, bool], ...]
+
+    @property
+    def unavoidable(self) -> float:
+        """The longest pull and the longest engine start."""
+        return self.pull + self.engine_start
+
+
+def times(events: Iterable[Mapping[str, object]]) -> Times:
+    """Read the times of an install from its journal's events."""
+    events = tuple(events)
+    return Times(
+        whole=_longest(events, "end"),
+        pull=_longest(events, "pull"),
+        engine_start=_longest(events, "engine_start"),
+        phases=tuple(
+            (str(event["name"]), _number(event["started"]), _number(event["seconds"]), bool(event.get("beside")))
+            for event in events
+            if event["event"] == "phase"
+        ),
+    )
+
+
+def show(found: Times, *, answer_seconds: float = 0.0) -> None:
+    """Print the phases and the ratio."""
+    for name, started, seconds, beside in sorted(found.phases, key=lambda phase: phase[1]):
+        out.print(f"{name:32} {started:8.1f} {seconds:8.1f} {'beside' if beside else ''}")
+    total = found.whole + answer_seconds
+    out.print(f"{'bare hosts to answer':32} {'':8} {total:8.1f}")
+    out.print(f"{'longest pull':32} {'':8} {found.pull:8.1f}")
+    out.print(f"{'engine start':32} {'':8} {found.engine_start:8.1f}")
+    if found.unavoidable == 0:
+        out.print("no image was pulled and no engine started in this run: no ratio")
+        return
+    out.print(f"ratio {total / found.unavoidable:.2f}  (whole / (pull + engine start); goal: at most {GOAL})")
+
+
+def main() -> None:
+    """Measure a fresh install, or read the journal of one."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--journal", type=Path, help="of an install that has been")
+    chosen = parser.parse_args()
+    if chosen.journal:
+        show(times(read(chosen.journal)))
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        _fresh(Path(directory) / "inventory")
+
+
+def _fresh(inventory: Path) -> None:
+    try:
+        _llmprov("lab", "up", "--name", LAB, "--hosts", "3", "--subnet", SUBNET, "--inventory", str(inventory))
+        first = _llmprov("install", "-i", str(inventory), "--json")
+        began = time.monotonic()
+        _llmprov("chat", "smollm2", "What is the capital of France?", "-i", str(inventory))
+        answered = time.monotonic() - began
+        second = _llmprov("install", "-i", str(inventory), "--json")
+        show(times(read(Path(json.loads(first)["journal"]))), answer_seconds=answered)
+        _show_second(json.loads(first), json.loads(second))
+    finally:
+        _llmprov("lab", "destroy", "--name", LAB)
+
+
+def _show_second(first: Mapping[str, object], second: Mapping[str, object]) -> None:
+    changed = {host: counts["changed"] for host, counts in dict(second["hosts"]).items()}  # type: ignore[call-overload]
+    share = _number(second["seconds"]) / _number(first["seconds"])
+    out.print(f"second install: {_number(second['seconds']):.1f} s, {share:.2f} of the first, changed {changed}")
+    out.print(f"controller memory: {_number(first['controller_peak_memory_bytes']) / 1e6:.0f} MB at most")
+
+
+def _llmprov(*arguments: str) -> str:
+    command = [sys.executable, "-m", "llmprov", *arguments]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def _longest(events: Iterable[Mapping[str, object]], kind: str) -> float:
+    return max((_number(event["seconds"]) for event in events if event["event"] == kind), default=0.0)
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+if __name__ == "__main__":
+    main()
