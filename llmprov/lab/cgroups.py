@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmprov.errors import LabError
+from llmprov.lab import machine
 from llmprov.lab.tools import wait_until
 
 _TOP = "llmprov-lab"
@@ -76,6 +77,7 @@ class HostGroup:
 
     def create(self, memory_bytes: int | None) -> None:
         """Make the groups, empty and with the memory limit set."""
+        machine.remember(self.hierarchies.mounts[0] / _TOP)
         for mount, path, entrance in zip(self.hierarchies.mounts, self.paths, self.entrances, strict=True):
             for directory in (path.parent.parent, path.parent, path, entrance):
                 if self.hierarchies.unified and directory.parent == mount:
@@ -175,8 +177,9 @@ def _delegate_root(mount: Path) -> None:
 def _remove_top(top: Path) -> None:
     if not top.exists():
         return
-    ours = _enabled_by_us(top)
+    ours, settings = _enabled_by_us(top), machine.remembered(top)
     if _remove(top):
+        machine.restore(settings)
         for name in ours:
             _write_controller(top.parent, f"-{name}")
 

@@ -241,7 +241,11 @@ def _await_ssh(hosts: tuple[Host, ...]) -> None:
             if _accepts_logins(host) or network.is_cut(host.lab_files.network, host.host):
                 del waiting[host.name]
             elif not host.is_running():
-                raise LabError(f"lab host {host.name} stopped while booting", details=host.console_tail())
+                raise LabError(
+                    f"lab host {host.name} stopped while booting",
+                    details=host.console_tail(),
+                    remedy=f"all it printed is in {host.files.console}; docs/lab.md lists known causes",
+                )
         return not waiting
 
     if not wait_until(all_answer, _SSH_TIMEOUT_S):
