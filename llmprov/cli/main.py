@@ -7,36 +7,19 @@ import typer
 from typer.exceptions import TyperException
 
 from llmprov import __version__
-from llmprov.cli import bundle, inventory, lab, model
-from llmprov.cli.chat import chat
-from llmprov.cli.init import init
-from llmprov.cli.install import install
-from llmprov.cli.preflight import preflight
-from llmprov.cli.reset import reset
-from llmprov.cli.status import status
+from llmprov.cli.verbs import HELP_OPTIONS, Verbs
 from llmprov.errors import ExitCode, LlmprovError
 from llmprov.report.console import print_error
 
 app = typer.Typer(
     name="llmprov",
+    cls=Verbs,
     help="From bare GPU servers to a resilient LLM service, offline.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=HELP_OPTIONS,
 )
-
-
-app.add_typer(lab.app, name="lab")
-app.add_typer(bundle.app, name="bundle")
-app.add_typer(inventory.app, name="inventory")
-app.add_typer(model.app, name="model")
-app.command()(init)
-app.command()(preflight)
-app.command()(install)
-app.command()(reset)
-app.command()(status)
-app.command()(chat)
 
 
 def _print_version(value: bool) -> None:
