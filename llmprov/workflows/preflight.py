@@ -48,12 +48,12 @@ def run(inventory: Inventory, progress: Progress, *, limit: str = "") -> Preflig
         options = Options(limit=limit, extra_vars=_questions(inventory, needs), collect=(_MODULE,), strategy="linear")
         result = run_playbook(content_root() / "playbooks" / "preflight.yml", inventory.path, options, on_event=follow)
         _check_ran(result, limit)
-        facts, findings = _read(result.returned(_MODULE))
+        facts, findings = _read(inventory, result.returned(_MODULE))
         step.update("judging")
         findings += explain(inventory, result, facts)
         findings += judge(Context(inventory, needs, facts, watch.asked(facts)))
     return PreflightReport(
-        hosts=tuple(outcome.host for outcome in result.hosts),
+        hosts=_in_order(inventory, (outcome.host for outcome in result.hosts)),
         findings=tuple(findings),
         seconds=time.monotonic() - started,
     )
@@ -142,10 +142,18 @@ def _check_ran(result: RunResult, limit: str) -> None:
     raise PreflightError("Ansible asked no host", remedy="run again with --debug", details=output)
 
 
-def _read(returned: Mapping[str, Mapping[str, object]]) -> tuple[dict[str, HostFacts], list[Finding]]:
+def _in_order(inventory: Inventory, names: Iterable[str]) -> tuple[str, ...]:
+    seen = set(names)
+    return tuple(host.name for host in inventory.hosts if host.name in seen)
+
+
+def _read(
+    inventory: Inventory, returned: Mapping[str, Mapping[str, object]]
+) -> tuple[dict[str, HostFacts], list[Finding]]:
     facts: dict[str, HostFacts] = {}
     findings: list[Finding] = []
-    for host, answer in returned.items():
+    for host in _in_order(inventory, returned):
+        answer = returned[host]
         if "facts" not in answer:
             continue  # the module failed; the run's failures say why
         try:

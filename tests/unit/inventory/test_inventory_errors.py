@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from ansible import constants
+from ansible.parsing.vault import VaultLib, VaultSecret
 
 from llmprov.errors import ExitCode, InventoryError
 from llmprov.inventory import load
@@ -221,3 +223,19 @@ def test_a_secret_in_the_engines_environment_is_a_warning_that_does_not_repeat_i
     warnings = "\n".join(load(write(m=model)).warnings)
     assert "looks like a secret" in warnings
     assert "hunter2" not in warnings
+
+
+def test_an_encrypted_file_needs_the_vaults_password(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write()
+    password = tmp_path / "password"
+    password.write_text("right\n", encoding="utf-8")
+    secret = path / "host_vars" / "cp1.yml"
+    secret.parent.mkdir()
+    vault = VaultLib([("default", VaultSecret(b"right"))])
+    secret.write_bytes(vault.encrypt("ansible_become_password: hunter2"))
+    assert "cannot be decrypted" in findings(path)
+    # Ansible reads its settings once, when it is imported.
+    monkeypatch.setattr(constants, "DEFAULT_VAULT_PASSWORD_FILE", str(password))
+    assert load(path).host("cp1").variables["ansible_become_password"] == "hunter2"

@@ -90,8 +90,9 @@ def test_a_changed_key_comes_with_the_command_that_forgets_it(state: Path) -> No
     assert _forget_key(host, ("nothing of the kind",)) == ""
 
 
-def test_facts_that_make_no_sense_are_a_finding() -> None:
-    facts, findings = preflight._read({"cp1": {"facts": {"started": "x"}}, "gpu1": {"msg": "failed"}})
+def test_facts_that_make_no_sense_are_a_finding(state: Path) -> None:
+    cluster = inventory(state, "{ansible_host: 127.0.0.1}")
+    facts, findings = preflight._read(cluster, {"cp1": {"facts": {"started": "x"}}, "gpu1": {"msg": "failed"}})
     assert facts == {}
     assert [finding.host for finding in findings] == ["cp1"]
     assert "make no sense" in findings[0].problem
