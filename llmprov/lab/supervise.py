@@ -29,14 +29,14 @@ def main(directory: Path) -> int:
     signal.signal(signal.SIGTERM, lambda *_: group.kill())
     mount_root(plan)
     status = _REBOOT
-    while status == _REBOOT:
-        group.kill()
-        group.remove()
-        group.create(plan.memory_bytes)
-        status = _boot(plan, group)
-    group.kill()
-    group.remove()
-    os.close(lock)
+    try:
+        while status == _REBOOT:
+            _empty(group)
+            group.create(plan.memory_bytes)
+            status = _boot(plan, group)
+    finally:
+        _empty(group)
+        os.close(lock)
     return status
 
 
@@ -95,6 +95,12 @@ def _boot(plan: HostPlan, group: HostGroup) -> int:
     }
     join = ["/bin/sh", "-ec", _JOIN, "join", *(str(path) for path in group.entrances), "--"]
     return subprocess.call([*join, *command(plan, unified=unified)], env=environment, stdin=subprocess.DEVNULL)
+
+
+def _empty(group: HostGroup) -> None:
+    """Leave no process and no group, neither of the boot before nor of one that failed."""
+    group.kill()
+    group.remove()
 
 
 def _forget_other_namespaces(plan: HostPlan) -> None:

@@ -32,8 +32,8 @@ def test_kernel_settings_are_as_before(tmp_path: Path) -> None:
     ssh = ["ssh", "-F", str(tmp_path / "inventory" / "ssh.cfg"), "cp1"]
     before = _settings()
     up = [*llmprov, "up", "--name", "settings", "--hosts", "1", "--inventory", str(tmp_path / "inventory")]
-    subprocess.run(up, env=environment, check=True, timeout=300)
     try:
+        subprocess.run(up, env=environment, check=True, timeout=300)
         subprocess.run([*ssh, "sudo sysctl -w kernel.panic=17 vm.panic_on_oom=1"], check=True, timeout=60)
         assert _settings() != before
     finally:
