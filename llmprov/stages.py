@@ -49,9 +49,9 @@ class Stage:
 STAGES: tuple[Stage, ...] = (
     Stage("base", "kernel settings, swap, limits", Where.ALL),
     Stage("registry", "the cluster's registry and artifact server", Where.FIRST_CONTROL_PLANE),
+    Stage("runtime", "containerd and runc", Where.ALL),
     Stage("packages", "operating-system packages from the bundle", Where.ALL),
     Stage("timesync", "clock synchronisation", Where.ALL),
-    Stage("runtime", "containerd and runc", Where.ALL),
     Stage("kubernetes", "kubelet, kubeadm and CNI plugins", Where.ALL),
     Stage("control_plane", "API servers and etcd", Where.CONTROL_PLANE),
     Stage("worker", "workers joined", Where.WORKERS),

@@ -1,6 +1,6 @@
 """What llmprov's modules share on a host: hashing, atomic writes, removal that stops at mount points.
 
-Runs on the host's own Python (3.11 or later); the standard library only.
+Runs on the host's own Python (3.10 or later); the standard library only.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ def sha256_file(path: Path) -> str | None:
     """Return the hex sha256 of a regular file, or None when there is no such file."""
     if not path.is_file():
         return None
+    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def mode_of(path: Path) -> int:
