@@ -53,14 +53,18 @@ def apply_network(cluster: Cluster, inventory: Inventory, lock: BundleLock, prog
     Returns:
         How many objects changed.
     """
-    settings = inventory.settings
-    inputs = network.NetworkInputs(
-        image=pinned(lock.image("flannel")), pod_cidr=str(settings.pod_cidr), backend=settings.network_backend
-    )
-    applied = apply_set(cluster, NETWORK_SET, network.network_objects(inputs), progress)
+    applied = apply_set(cluster, NETWORK_SET, network.network_objects(network_inputs(inventory, lock)), progress)
     workload = daemonset(network.NAMESPACE, network.NAME, network.SELECTOR)
     wait_rolled_out(cluster, workload, progress, seconds=_NETWORK_SECONDS, title="pod network")
     return applied.changes
+
+
+def network_inputs(inventory: Inventory, lock: BundleLock) -> network.NetworkInputs:
+    """Turn an inventory into the inputs of the pod network's objects."""
+    settings = inventory.settings
+    return network.NetworkInputs(
+        image=pinned(lock.image("flannel")), pod_cidr=str(settings.pod_cidr), backend=settings.network_backend
+    )
 
 
 def apply_gpu(cluster: Cluster, inventory: Inventory, progress: Progress) -> int:

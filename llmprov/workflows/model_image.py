@@ -98,8 +98,10 @@ def pack(store: BlobStore, layers: Sequence[PlannedLayer], memory: Path, step: S
 def _sample(file: ModelFile) -> bytes:
     """Pieces from the beginning, the middle and the end: headers compress well and say nothing of the rest."""
     with file.source.open("rb") as opened:
+        if file.size <= 3 * _SAMPLE:
+            return opened.read()
         pieces = []
-        for place in (0, file.size // 2, max(0, file.size - _SAMPLE)):
+        for place in (0, file.size // 2, file.size - _SAMPLE):
             opened.seek(place)
             pieces.append(opened.read(_SAMPLE))
         return b"".join(pieces)

@@ -1,0 +1,245 @@
+"""References, deployment, status and chat, on an API in memory."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from llmprov.bundle.lock import BundleLock
+from llmprov.cluster.apply import apply_set
+from llmprov.cluster.client import Cluster
+from llmprov.errors import BundleError, ClusterError, ExitCode, ModelError
+from llmprov.inventory import Inventory
+from llmprov.manifests.model import NAMESPACE
+from llmprov.manifests.network import network_objects
+from llmprov.progress import NullProgress
+from llmprov.states import HostState, Status
+from llmprov.workflows import cluster as clusters
+from llmprov.workflows import models
+from llmprov.workflows.chat import Question, ask_cluster
+from llmprov.workflows.references import model_images
+from llmprov.workflows.status import model_states, stage_records
+from tests.unit.bundle.servers import Registry
+from tests.unit.cluster.fakeapi import FakeApi
+from tests.unit.models.conftest import MODEL
+
+ENGINE = "docker.io/vllm/vllm-openai@sha256:" + "76" * 32
+WEIGHTS = "llmprov.internal/models/tiny@sha256:" + "74" * 32
+OTHER = "llmprov.internal/models/other"
+
+
+def with_image(reference: str, **more: object) -> dict[str, object]:
+    return {"name": "m", "source": {"image": reference}, **more}
+
+
+def test_images_of_the_bundle_are_pinned(make_inventory: Callable[..., Inventory], lock: BundleLock) -> None:
+    (found,) = model_images(make_inventory(), lock)
+    assert (found.engine, found.weights) == (ENGINE, WEIGHTS)
+    by_reference = with_image("llmprov.internal/models/tiny:1", engine={"image": "docker.io/vllm/vllm-openai:v1"})
+    (found,) = model_images(make_inventory(by_reference), lock)
+    assert (found.engine, found.weights) == (ENGINE, WEIGHTS)
+
+
+def test_a_digest_needs_nobody(make_inventory: Callable[..., Inventory], lock: BundleLock) -> None:
+    digest = f"{OTHER}@sha256:{'a' * 64}"
+    (found,) = model_images(make_inventory(with_image(digest)), lock)
+    assert found.weights == digest
+
+
+def test_a_tag_is_asked_of_the_registry(
+    make_inventory: Callable[..., Inventory], lock: BundleLock, registry: Registry
+) -> None:
+    digest = registry.add_image(OTHER, "v2", [b"layer"])
+    inventory = make_inventory(with_image(f"{OTHER}:v2"), push_port=int(registry.url.rpartition(":")[2]))
+    (found,) = model_images(inventory, lock)
+    assert found.weights == f"{OTHER}@{digest}"
+    missing = make_inventory(with_image(f"{OTHER}:v3"), push_port=int(registry.url.rpartition(":")[2]))
+    with pytest.raises(ModelError, match="neither the bundle nor") as caught:
+        model_images(missing, lock)
+    assert "llmprov model push" in caught.value.remedy
+
+
+def test_an_artifact_that_is_not_in_the_bundle(make_inventory: Callable[..., Inventory], lock: BundleLock) -> None:
+    with pytest.raises(BundleError, match="did you mean 'tiny'"):
+        model_images(make_inventory({"name": "m", "source": {"artifact": "tinny"}}), lock)
+    with pytest.raises(BundleError, match="no image 'vlm'"):
+        model_images(make_inventory({**MODEL, "engine": {"image": "vlm"}}), lock)
+
+
+def put_node(api: FakeApi, name: str, gpus: int = 0) -> None:
+    resources = {"nvidia.com/gpu": str(gpus)} if gpus else {}
+    ready = [{"type": "Ready", "status": "True"}]
+    status = {"conditions": ready, "capacity": resources, "allocatable": resources}
+    api.put({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "status": status})
+
+
+def finish(api: FakeApi, kind: str, namespace: str, name: str, status: dict[str, int]) -> None:
+    plural = {"Deployment": "deployments", "DaemonSet": "daemonsets"}[kind]
+    item = api.objects[f"apps/v1/{plural}", namespace, name]
+    api.put({**item, "status": {"observedGeneration": 1, **status}})
+
+
+def test_deploy_then_wait(
+    cluster: Cluster, api: FakeApi, make_inventory: Callable[..., Inventory], lock: BundleLock
+) -> None:
+    put_node(api, "gpu1", gpus=2)
+    inventory = make_inventory()
+    applied = models.deploy(cluster, inventory, lock, NullProgress())
+    assert f"Deployment {NAMESPACE}/m" in applied.created
+    assert models.deploy(cluster, inventory, lock, NullProgress()).changes == 0
+    finish(api, "Deployment", NAMESPACE, "m", {"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1})
+    (ready,) = models.wait_ready(cluster, inventory, NullProgress())
+    assert ready.endpoint == "http://m.llmprov-models.svc.cluster.local:8000/v1"
+
+
+def test_a_model_that_left_the_inventory_is_removed(
+    cluster: Cluster, make_inventory: Callable[..., Inventory], lock: BundleLock
+) -> None:
+    models.deploy(cluster, make_inventory(MODEL, {**MODEL, "name": "n"}), lock, NullProgress())
+    applied = models.deploy(cluster, make_inventory(MODEL), lock, NullProgress())
+    assert f"Deployment {NAMESPACE}/n" in applied.pruned
+    assert not any("/m" in line for line in applied.pruned)
+
+
+def test_spare_gpus_decide_the_rollout(
+    cluster: Cluster, api: FakeApi, make_inventory: Callable[..., Inventory]
+) -> None:
+    put_node(api, "gpu1", gpus=2)
+    assert models.spare_gpus(cluster, make_inventory()) == 1
+    assert models.spare_gpus(cluster, make_inventory({**MODEL, "replicas": 2})) == 0
+
+
+def test_network_and_simulated_gpus(
+    cluster: Cluster, api: FakeApi, make_inventory: Callable[..., Inventory], lock: BundleLock
+) -> None:
+    inventory = make_inventory()
+    for name in ("cp1", "gpu1"):
+        put_node(api, name)
+    clusters.wait_nodes(cluster, inventory, NullProgress(), seconds=1)
+    apply_set(cluster, "network", network_objects(clusters.network_inputs(inventory, lock)), NullProgress())
+    numbers = {"desiredNumberScheduled": 2, "updatedNumberScheduled": 2, "numberAvailable": 2}
+    finish(api, "DaemonSet", "kube-flannel", "kube-flannel-ds", numbers)
+    assert clusters.apply_network(cluster, inventory, lock, NullProgress()) == 0
+
+
+def test_gpus_that_never_come(
+    cluster: Cluster, api: FakeApi, make_inventory: Callable[..., Inventory], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clusters, "_DEVICE_SECONDS", 0.1)
+    put_node(api, "gpu1")
+    with pytest.raises(ClusterError, match="no GPUs are counted on gpu1"):
+        clusters.apply_gpu(cluster, make_inventory(gpu_mode="real"), NullProgress())
+    put_node(api, "gpu1", gpus=2)
+    assert clusters.apply_gpu(cluster, make_inventory(gpu_mode="simulated"), NullProgress()) == 1
+    assert clusters.apply_gpu(cluster, make_inventory(gpu_mode="simulated"), NullProgress()) == 0
+
+
+def test_sudo_password_of_a_control_plane(make_inventory: Callable[..., Inventory]) -> None:
+    (plane,) = clusters._planes(make_inventory())
+    assert plane.sudo_password == "s3cret"
+    assert "s3cret" not in repr(plane)
+
+
+def put_model(api: FakeApi, ready: int = 1, name: str = "m", served: str = "org/M") -> None:
+    meta: dict[str, Any] = {"name": name, "namespace": NAMESPACE, "labels": {"llmprov.io/model": name}}
+    meta["annotations"] = {"llmprov.io/served-name": served}
+    status = {"readyReplicas": ready}
+    spec = {"replicas": 1}
+    api.put({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": spec, "status": status})
+
+
+def event(**document: object) -> bytes:
+    return b"data: " + json.dumps(document).encode() + b"\n\n"
+
+
+def piece(text: str, finish: str | None = None) -> bytes:
+    return event(choices=[{"delta": {"content": text}, "finish_reason": finish}])
+
+
+def test_chat_streams_and_counts(cluster: Cluster, api: FakeApi) -> None:
+    put_model(api)
+    asked: list[dict[str, Any]] = []
+
+    def engine(body: dict[str, Any]) -> tuple[int, list[bytes]]:
+        asked.append(body)
+        usage = event(choices=[], usage={"prompt_tokens": 9, "completion_tokens": 2})
+        whole = piece("Par") + piece("is", "stop") + usage + b"data: [DONE]\n\n"
+        return 200, [whole[:30], whole[30:31], whole[31:]]
+
+    api.proxied = engine
+    pieces: list[str] = []
+    answer = ask_cluster(cluster, Question("m", "capital?", system="brief"), pieces.append)
+    assert pieces == ["Par", "is"]
+    assert (answer.text, answer.prompt_tokens, answer.completion_tokens) == ("Paris", 9, 2)
+    assert answer.finish_reason == "stop"
+    assert asked[0]["model"] == "org/M"
+    assert [message["role"] for message in asked[0]["messages"]] == ["system", "user"]
+    assert ask_cluster(cluster, Question("org/M", "again"), lambda _: None).text == "Paris"
+
+
+def test_chat_with_a_model_that_is_not_there(cluster: Cluster, api: FakeApi) -> None:
+    put_model(api, name="smollm2")
+    with pytest.raises(ModelError, match="did you mean 'smollm2'") as caught:
+        ask_cluster(cluster, Question("smollm", "hi"), lambda _: None)
+    assert caught.value.exit_code is ExitCode.MODEL
+
+
+def test_chat_with_a_model_that_is_not_ready(cluster: Cluster, api: FakeApi) -> None:
+    put_model(api, ready=0)
+    with pytest.raises(ModelError, match="no ready replica"):
+        ask_cluster(cluster, Question("m", "hi"), lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("status", "pieces", "words"),
+    [
+        (400, [b'{"error": {"message": "max_tokens is too large"}}'], "HTTP 400.*max_tokens is too large"),
+        (500, [b"Internal Server Error"], "HTTP 500.*Internal Server Error"),
+        (200, [event(error={"message": "engine died"})], "engine died"),
+        (200, [b"data: <html>\n\n"], "is not one"),
+    ],
+)
+def test_chat_that_is_refused(cluster: Cluster, api: FakeApi, status: int, pieces: list[bytes], words: str) -> None:
+    put_model(api)
+    api.proxied = lambda _: (status, pieces)
+    with pytest.raises(ModelError, match=words):
+        ask_cluster(cluster, Question("m", "hi"), lambda _: None)
+
+
+def test_status_of_models(cluster: Cluster, api: FakeApi, make_inventory: Callable[..., Inventory]) -> None:
+    put_model(api, ready=0)
+    waiting = {"waiting": {"reason": "CrashLoopBackOff"}}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "m-1", "namespace": NAMESPACE, "labels": {"llmprov.io/model": "m"}},
+        "spec": {"nodeName": "gpu1", "containers": [{"name": "vllm", "image": ENGINE}]},
+        "status": {"containerStatuses": [{"name": "vllm", "restartCount": 2, "state": waiting}]},
+    }
+    api.put(pod)
+    deployed, missing = model_states(cluster, make_inventory(MODEL, {**MODEL, "name": "n"}))
+    assert (deployed.ready, deployed.wanted, deployed.healthy) == (0, 1, False)
+    assert "crashed" in deployed.replicas[0]
+    assert deployed.image == ENGINE
+    assert missing.replicas == ("not deployed",)
+
+
+def record(stage: str, finished: str) -> str:
+    return json.dumps({"schema": 1, "stage": stage, "fingerprint": "f", "files": {}, "finished": finished}, indent=1)
+
+
+def test_stage_records_in_the_order_in_which_they_finished() -> None:
+    assert stage_records("") == ()
+    text = record("runtime", "2026-01-01T00:00:02") + "\n" + record("base", "2026-01-01T00:00:01") + "\n"
+    assert stage_records(text.strip()) == ("base", "runtime")
+    with pytest.raises(ValueError, match="schema"):
+        stage_records('{"schema": 99}')
+
+
+def test_exit_code_of_a_status() -> None:
+    up = HostState("a", "1", reachable=True)
+    down = HostState("b", "2", reachable=False)
+    assert Status("c", "v1", (up,), (), ()).exit_code is ExitCode.OK
+    assert Status("c", "v1", (up, down), (), ()).exit_code is ExitCode.CONNECTION
+    assert Status("c", "", (up,), (), (), problem="no cluster").exit_code is ExitCode.CLUSTER
