@@ -12,7 +12,7 @@ _KUBELET = {10250: "kubelet"}
 _CONTROL_PLANE = {2379: "etcd", 2380: "etcd", 10257: "kube-controller-manager", 10259: "kube-scheduler"}
 _PROXY = {10256: "kube-proxy"}
 _API_SERVER = "kube-apiserver"
-_REGISTRY = "registry"
+_REGISTRY = "llmprov-registry"
 _COMM_LENGTH = 15
 _PACKAGED = "apt purge them (docker.io, containerd, kubelet, kubeadm …), remove the paths, reboot"
 
