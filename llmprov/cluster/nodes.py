@@ -74,7 +74,9 @@ def set_gpu_capacity(cluster: Cluster, name: str, gpus: int) -> bool:
     """Make a node count as having GPUs it does not have (Kubernetes' extended resources); False when it already did."""
     if _node(cluster, name).status.capacity.get(GPU) == str(gpus):
         return False
-    cluster.merge(NODE, name, {"status": {"capacity": {GPU: str(gpus)}}}, subresource="status")
+    # The kubelet derives what is allocatable from the capacity, but only with its next report, seconds later.
+    count = {GPU: str(gpus)}
+    cluster.merge(NODE, name, {"status": {"capacity": count, "allocatable": count}}, subresource="status")
     return True
 
 

@@ -29,6 +29,9 @@ def print_status(status: Status, *, as_json: bool) -> None:
         return
     out.print(_nodes(status.nodes))
     out.print(_models(status.models))
+    for model in status.models:
+        if model.endpoint:
+            out.print(f"endpoint of {escape(model.served_name)}: {escape(model.endpoint)}")
 
 
 def _hosts(hosts: tuple[HostState, ...]) -> Table:
@@ -52,12 +55,11 @@ def _nodes(nodes: tuple[NodeState, ...]) -> Table:
 
 
 def _models(models: tuple[ModelState, ...]) -> Table:
-    table = _table("models", "name", "ready", "age", "endpoint", "replicas", "engine image")
+    table = _table("models", "name", "ready", "age", "replicas", "engine")
     for model in models:
         ready = _mark(f"{model.ready} of {model.wanted}", good=model.healthy)
-        image = model.image.partition("@")[0]
-        cells = (age(model.created), model.endpoint, escape("\n".join(model.replicas)), escape(image))
-        table.add_row(model.name, ready, *cells)
+        image = model.image.partition("@")[0].removeprefix("docker.io/")
+        table.add_row(model.name, ready, age(model.created), escape("\n".join(model.replicas)), escape(image))
     return table
 
 

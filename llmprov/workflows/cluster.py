@@ -47,16 +47,31 @@ def wait_nodes(cluster: Cluster, inventory: Inventory, progress: Progress, *, se
     nodes.wait_nodes_ready(cluster, sorted(names), progress, seconds=seconds)
 
 
-def apply_network(cluster: Cluster, inventory: Inventory, lock: BundleLock, progress: Progress) -> int:
-    """Apply the pod network and wait until it runs on every node.
+def apply_network(
+    cluster: Cluster, inventory: Inventory, lock: BundleLock, progress: Progress, *, wait: bool = True
+) -> int:
+    """Apply the pod network.
+
+    Args:
+        cluster: where to.
+        inventory: says which addresses and which backend.
+        lock: the bundle, which pins the image.
+        progress: shows what is waited for.
+        wait: until it runs on every node; a pod that starts meanwhile is only unreachable from other nodes.
 
     Returns:
         How many objects changed.
     """
     applied = apply_set(cluster, NETWORK_SET, network.network_objects(network_inputs(inventory, lock)), progress)
+    if wait:
+        wait_network(cluster, progress)
+    return applied.changes
+
+
+def wait_network(cluster: Cluster, progress: Progress) -> None:
+    """Wait until the pod network runs on every node."""
     workload = daemonset(network.NAMESPACE, network.NAME, network.SELECTOR)
     wait_rolled_out(cluster, workload, progress, seconds=_NETWORK_SECONDS, title="pod network")
-    return applied.changes
 
 
 def network_inputs(inventory: Inventory, lock: BundleLock) -> network.NetworkInputs:

@@ -94,7 +94,8 @@ def _model(deployment: Deployment, pods: list[Pod], events: list[Event], invento
 
 def _replica(pod: Pod, events: list[Event]) -> str:
     lost = failure(pod, events, utc_now())
-    return f"{pod.spec.node_name or pod.metadata.name}: {lost.reason if lost else activity(pod, events, utc_now())}"
+    doing = lost.reason if lost else activity(pod, events, utc_now())
+    return f"{pod.spec.node_name}: {doing.replace(f' on {pod.spec.node_name}', '')}" if pod.spec.node_name else doing
 
 
 def _sentence(error: LlmprovError) -> str:
