@@ -1,15 +1,12 @@
 """One cluster's API: typed, retried over restarts and dropped tunnels, every failure classified."""
 
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from threading import Event as Signal
-from typing import Protocol, cast
-from urllib.parse import urlencode
+from typing import cast
 
 import urllib3
 from kubernetes.client import ApiClient
@@ -20,25 +17,13 @@ from kubernetes.dynamic.resource import Resource
 
 from llmprov.cluster.objects import Header, Kind
 from llmprov.cluster.problems import classify
-from llmprov.errors import ClusterError, HostConnectionError
+from llmprov.cluster.transport import Response, Route, Transport
+from llmprov.errors import ClusterError
 
 type Object = Mapping[str, object]
 
 FIELD_MANAGER = "llmprov"
-_PAUSE = 0.5
-_TIMEOUT = (10.0, 60.0)
 _MERGE = "application/merge-patch+json"
-_TRANSIENT = frozenset(
-    {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
-)
-
-
-class Route(Protocol):
-    """How the API is reached; `renew` finds a new way when the old one broke."""
-
-    def renew(self) -> str:
-        """Return the base URL of a fresh way in."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +46,6 @@ class WatchExpiredError(Exception):
     """The watch's starting point is gone from the server's history: list again."""
 
 
-class Response(Protocol):
-    """A response whose body is read as it comes."""
-
-    status: int
-
-    def stream(self, amt: int | None = ...) -> Iterator[bytes]:
-        """Yield the body in pieces."""
-        ...
-
-    def read(self) -> bytes:
-        """Return the rest of the body."""
-        ...
-
-
 class Cluster:
     """The Kubernetes API of one cluster.
 
@@ -87,9 +58,8 @@ class Cluster:
 
     def __init__(self, api: ApiClient, route: Route, *, cache: Path, patience: float = 60.0) -> None:
         self._api = api
-        self._route = route
+        self._transport = Transport(api, route, patience)
         self._cache = str(cache)
-        self._patience = patience
         self._dynamic: DynamicClient | None = None
 
     def get(self, kind: Kind, name: str, namespace: str = "") -> Object | None:
@@ -119,7 +89,7 @@ class Cluster:
     def serves(self, kind: Kind) -> bool:
         """Tell whether the cluster knows a kind."""
         try:
-            self._retried("discover the API", lambda: self._resource(kind))
+            self._transport.retried("discover the API", lambda: self._resource(kind))
         except ResourceNotFoundError:
             return False
         return True
@@ -161,7 +131,7 @@ class Cluster:
         what = f"delete {kind.kind} {name}"
         options = {"propagationPolicy": "Background"}
         try:
-            self._retried(
+            self._transport.retried(
                 what,
                 lambda: self._resource(kind).delete(name=name, namespace=namespace or None, body=options),
             )
@@ -182,9 +152,9 @@ class Cluster:
             "timeoutSeconds": str(max(1, int(seconds))),
             "allowWatchBookmarks": "true",
         }
-        path = self._retried("discover the API", lambda: self._path(kind, namespace))
+        path = self._transport.retried("discover the API", lambda: self._path(kind, namespace))
         try:
-            with self.open("GET", path, query=query, read_timeout=seconds + 10) as response:
+            with self._transport.open("GET", path, query=query, read_timeout=seconds + 10) as response:
                 yield from _changes(response)
         except urllib3.exceptions.HTTPError:
             return  # the caller watches on from what it has seen
@@ -204,52 +174,17 @@ class Cluster:
         with self.open("GET", "/version") as response:
             return str(json.loads(response.read())["gitVersion"])
 
-    @contextmanager
     def open(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: Object | None = None,
-        read_timeout: float = 60.0,
-    ) -> Iterator[Response]:
+        self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Object | None = None
+    ) -> AbstractContextManager[Response]:
         """Send a request whose response is read as a stream; a refusal raises ClusterError."""
-        with self.exchange(method, path, query=query, body=body, read_timeout=read_timeout) as response:
-            if response.status >= HTTPStatus.BAD_REQUEST:
-                raise classify(response.status, response.read(), f"{method} {path}")
-            yield response
+        return self._transport.open(method, path, query=query, body=body)
 
-    @contextmanager
     def exchange(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: Object | None = None,
-        read_timeout: float = 60.0,
-    ) -> Iterator[Response]:
+        self, method: str, path: str, *, body: Object | None = None, read_timeout: float = 60.0
+    ) -> AbstractContextManager[Response]:
         """Send a request and hand its response over, whatever its status: what a proxied service answers is its own."""
-        pool = self._api.rest_client.pool_manager
-
-        def send() -> urllib3.BaseHTTPResponse:
-            return pool.request(
-                method,
-                f"{self._api.configuration.host}{path}" + (f"?{urlencode(query)}" if query else ""),
-                body=None if body is None else json.dumps(body).encode(),
-                headers={"Content-Type": "application/json", "Accept": "application/json, */*"},
-                timeout=urllib3.Timeout(connect=_TIMEOUT[0], read=read_timeout),
-                preload_content=False,
-                retries=False,
-                redirect=False,
-            )
-
-        response = self._retried(f"{method} {path}", send)
-        try:
-            yield response
-        finally:
-            response.close()  # not drained: a watch or an answer may be given up half-way
+        return self._transport.exchange(method, path, body=body, read_timeout=read_timeout)
 
     def _resource(self, kind: Kind) -> Resource:
         if self._dynamic is None:
@@ -267,44 +202,13 @@ class Cluster:
 
     def _object(self, what: str, send: Callable[[], object]) -> Object:
         try:
-            answer = self._retried(what, send)
+            answer = self._transport.retried(what, send)
         except ResourceNotFoundError as error:
             raise ClusterError(
                 f"{what}: the cluster does not know this kind of object",
                 remedy="install what defines it first, or correct apiVersion and kind",
             ) from error
         return cast("Object", answer.to_dict())  # type: ignore[attr-defined]
-
-    def _retried[T](self, what: str, send: Callable[[], T]) -> T:
-        deadline = time.monotonic() + self._patience
-        while True:
-            try:
-                return send()
-            except ApiException as error:
-                if error.status not in _TRANSIENT or time.monotonic() > deadline:
-                    raise
-            except (urllib3.exceptions.HTTPError, OSError) as error:
-                if time.monotonic() > deadline:
-                    raise unreachable(what, error) from error
-                self._renew(deadline)
-            Signal().wait(_PAUSE)
-
-    def _renew(self, deadline: float) -> None:
-        try:
-            self._api.configuration.host = self._route.renew()
-        except HostConnectionError:
-            if time.monotonic() > deadline:
-                raise
-
-
-def unreachable(what: str, error: Exception) -> ClusterError:
-    """Make the error of an API that does not answer, with what its connection died of."""
-    reason = getattr(error, "reason", None) or error
-    return ClusterError(
-        f"{what}: the Kubernetes API does not answer",
-        remedy="look at the control plane: llmprov status, then `journalctl -u kubelet` on the host",
-        details=(str(reason),),
-    )
 
 
 def _changes(response: Response) -> Iterator[Change]:

@@ -9,9 +9,10 @@ from http import HTTPStatus
 import urllib3
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from llmprov.cluster.client import Cluster, Response
+from llmprov.cluster.client import Cluster
 from llmprov.cluster.objects import DEPLOYMENT, Deployment
 from llmprov.cluster.problems import parse_status
+from llmprov.cluster.transport import Response
 from llmprov.errors import ModelError
 from llmprov.inventory import Inventory
 from llmprov.manifests.model import NAMESPACE

@@ -5,7 +5,7 @@ import pytest
 import urllib3
 from kubernetes.client import ApiClient, Configuration
 
-from llmprov.cluster import client as module
+from llmprov.cluster import transport as module
 from llmprov.cluster.client import Cluster
 from tests.unit.cluster.fakeapi import FakeApi, serve
 

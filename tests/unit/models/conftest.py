@@ -13,7 +13,7 @@ from llmprov.bundle.lock import BundleLock, LockedArtifact
 from llmprov.cluster.client import Cluster
 from llmprov.inventory import ClusterSettings, Host, Inventory, ModelSpec
 from llmprov.ssh import SshTarget
-from tests.unit.bundle.servers import Registry, registry_server
+from tests.unit.bundle.servers import Registry, Web, registry_server, web_server
 from tests.unit.cluster.conftest import Direct
 from tests.unit.cluster.fakeapi import FakeApi, serve
 from tests.unit.ssh.fakessh import FakeSsh, install
@@ -37,6 +37,12 @@ def ssh_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSsh:
 @pytest.fixture
 def registry() -> Iterator[Registry]:
     with registry_server() as running:
+        yield running
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    with web_server() as running:
         yield running
 
 

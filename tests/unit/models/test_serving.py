@@ -129,10 +129,11 @@ def test_gpus_that_never_come(
     monkeypatch.setattr(clusters, "_DEVICE_SECONDS", 0.1)
     put_node(api, "gpu1")
     with pytest.raises(ClusterError, match="no GPUs are counted on gpu1"):
-        clusters.apply_gpu(cluster, make_inventory(gpu_mode="real"), NullProgress())
+        clusters.wait_gpus(cluster, make_inventory(gpu_mode="real"), NullProgress())
     put_node(api, "gpu1", gpus=2)
-    assert clusters.apply_gpu(cluster, make_inventory(gpu_mode="simulated"), NullProgress()) == 1
-    assert clusters.apply_gpu(cluster, make_inventory(gpu_mode="simulated"), NullProgress()) == 0
+    assert clusters.mark_gpus(cluster, make_inventory(gpu_mode="simulated")) == 1
+    assert clusters.mark_gpus(cluster, make_inventory(gpu_mode="simulated")) == 0
+    clusters.wait_gpus(cluster, make_inventory(gpu_mode="simulated"), NullProgress())
 
 
 def test_sudo_password_of_a_control_plane(make_inventory: Callable[..., Inventory]) -> None:
