@@ -37,12 +37,15 @@ class Lab:
     name: str
     inventory: Path
     environment: dict[str, str]
+    python: str = sys.executable
+    directory: Path | None = None
 
     def llmprov(self, *arguments: str, check: bool = True, timeout: float = 1200) -> Outcome:
         """Run `llmprov ARGUMENTS`; unless told otherwise a failure fails the test with what was printed."""
         done = subprocess.run(
-            [sys.executable, "-m", "llmprov", *arguments],
+            [self.python, "-m", "llmprov", *arguments],
             env=self.environment,
+            cwd=self.directory,
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -82,9 +85,11 @@ def lab_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @contextmanager
-def booted(name: str, tmp_path: Path, environment: dict[str, str], *arguments: str) -> Iterator[Lab]:
+def booted(
+    name: str, tmp_path: Path, environment: dict[str, str], *arguments: str, python: str = sys.executable
+) -> Iterator[Lab]:
     """Boot a lab with the packaged lab inventory, and destroy it whatever happens."""
-    lab = Lab(name, tmp_path / "inventory", environment)
+    lab = Lab(name, tmp_path / "inventory", environment, python, tmp_path if python != sys.executable else None)
     try:
         lab.llmprov("lab", "up", "--name", name, "--inventory", str(lab.inventory), *arguments)
         yield lab
