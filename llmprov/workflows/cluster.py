@@ -82,26 +82,28 @@ def network_inputs(inventory: Inventory, lock: BundleLock) -> network.NetworkInp
     )
 
 
-def apply_gpu(cluster: Cluster, inventory: Inventory, progress: Progress) -> int:
-    """Make the scheduler count the GPUs of the GPU workers, and label these.
-
-    Simulated GPUs are set as capacity. Real ones are reported by the device plugin; here they are waited for.
+def mark_gpus(cluster: Cluster, inventory: Inventory) -> int:
+    """Label the GPU workers; where GPUs are simulated, set them as capacity. The scheduler counts them seconds later.
 
     Returns:
         How many nodes changed.
     """
-    settings, workers = inventory.settings, inventory.gpu_workers
+    settings = inventory.settings
     changed: set[str] = set()
-    with progress.step("GPUs", f"{settings.gpu_mode} on {len(workers)} nodes"):
-        for host in workers:
-            if nodes.set_labels(cluster, host.name, {GPU_MODE_LABEL: settings.gpu_mode}):
-                changed.add(host.name)
-            if settings.gpu_mode == "simulated" and nodes.set_gpu_capacity(
-                cluster, host.name, simulated_gpus(host, inventory)
-            ):
-                changed.add(host.name)
-        _wait_gpus(cluster, workers)
+    for host in inventory.gpu_workers:
+        if nodes.set_labels(cluster, host.name, {GPU_MODE_LABEL: settings.gpu_mode}):
+            changed.add(host.name)
+        if settings.gpu_mode == "simulated" and nodes.set_gpu_capacity(
+            cluster, host.name, simulated_gpus(host, inventory)
+        ):
+            changed.add(host.name)
     return len(changed)
+
+
+def wait_gpus(cluster: Cluster, inventory: Inventory, progress: Progress) -> None:
+    """Wait until the scheduler counts GPUs on every GPU worker. Real ones are reported by the device plugin."""
+    with progress.step("GPUs", f"{inventory.settings.gpu_mode} on {len(inventory.gpu_workers)} nodes"):
+        _wait_gpus(cluster, inventory.gpu_workers)
 
 
 def simulated_gpus(host: Host, inventory: Inventory) -> int:

@@ -37,12 +37,15 @@ def apply_objects(
     with clusters.open_cluster(inventory) as api:
         with phases.timed("nodes ready"):
             clusters.wait_nodes(api, inventory, progress)
+        if "gpu" in stages:
+            # Kubelets take up to ten seconds to report them: the network comes up meanwhile.
+            done = done.plus(clusters.mark_gpus(api, inventory))
         if "network" in stages:
             with phases.timed("network"):
                 done = done.plus(clusters.apply_network(api, inventory, lock, progress))
         if "gpu" in stages:
             with phases.timed("gpu"):
-                done = done.plus(clusters.apply_gpu(api, inventory, progress))
+                clusters.wait_gpus(api, inventory, progress)
         if "models" in stages:
             with phases.timed("wait for the push"):
                 push.wait()
