@@ -7,6 +7,7 @@ import sys
 import time
 
 from ansible.module_utils import llmprov_facts_network as network
+from ansible.module_utils import llmprov_facts_peers as peers
 from ansible.module_utils import llmprov_facts_system as system
 from ansible.module_utils.basic import AnsibleModule
 
@@ -78,7 +79,7 @@ def main() -> None:
         "interfaces": network.interfaces(),
         "listeners": network.listeners(wanted["ports"]),
         "names": network.resolve(wanted["names"], wanted["seconds"]),
-        "peers": network.reach(wanted["peers"], wanted["seconds"]),
+        "peers": peers.reach(wanted["peers"], network.mtu_by_address(), wanted["seconds"]),
         "ended": time.time(),
     }
     module.exit_json(changed=False, facts=facts)

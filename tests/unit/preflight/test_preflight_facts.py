@@ -32,6 +32,7 @@ def _load(name: str) -> ModuleType:
 
 system = _load("llmprov_facts_system")
 network = _load("llmprov_facts_network")
+peers = _load("llmprov_facts_peers")
 
 
 def test_gpus_are_told_from_bridges_and_switches(tmp_path: Path) -> None:
@@ -92,7 +93,7 @@ def test_peers_that_answer_refuse_or_have_no_route() -> None:
             {"name": "b", "address": "127.0.0.1", "port": shut_port},
             {"name": "c", "address": "255.255.255.255", "port": 22},
         ]
-        answers = {item["name"]: item for item in network.reach(targets, 0.3)}
+        answers = {item["name"]: item for item in peers.reach(targets, network.mtu_by_address(), 0.3)}
     assert answers["a"]["tcp"] == "open"
     assert answers["a"]["mtu"] == 65536
     assert answers["b"]["tcp"] == "refused"
@@ -107,15 +108,15 @@ def test_names_that_do_not_resolve_are_empty() -> None:
 def test_the_checksum_of_an_echo_request() -> None:
     # An echo request from RFC 1071's rule: the sum over a packet with its checksum is zero.
     packet = b"\x08\x00\x00\x00\x12\x34\x00\x01odd"
-    checksum = network._checksum(packet)
-    assert network._checksum(packet[:2] + checksum.to_bytes(2, "big") + packet[4:]) == 0
+    checksum = peers._checksum(packet)
+    assert peers._checksum(packet[:2] + checksum.to_bytes(2, "big") + packet[4:]) == 0
 
 
 def test_the_module_needs_nothing_newer_than_python_3_9() -> None:
     # 3.10 and later would be the grammar of match, parenthesised contexts and X | Y at run time.
     plugins = content_root() / "plugins"
     files = [plugins / "modules" / "preflight_facts.py", *(plugins / "module_utils").glob("llmprov_facts_*.py")]
-    assert len(files) == 3
+    assert len(files) == 4
     for file in files:
         text = file.read_text(encoding="utf-8")
         ast.parse(text, feature_version=(3, 9))
