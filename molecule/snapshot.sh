@@ -4,9 +4,9 @@
 export LC_ALL=C
 find /etc /usr/local /opt /var /usr/lib/systemd /usr/libexec /root /home -xdev \
   \( -path /var/log -o -path /var/cache -o -path /var/tmp -o -path /var/lib/systemd -o -path /var/lib/dpkg -o -path /var/lib/apt \
-     -o -path /var/lib/ucf -o -path /var/lib/private -o -path '*/.ansible' -o -path '*/.ssh' -o -path '/etc/*-' \) -prune \
+     -o -path /var/lib/ucf -o -path /var/lib/private -o -path '*/.ansible' -o -path '*/.ssh' -o -path /etc/ssl/certs -o -path '/etc/*-' \) -prune \
   -o -printf 'path %y %p\n'
-find /etc /usr/local -xdev -type f ! -path '/etc/*-' ! -name .updated -exec sha256sum {} +
+find /etc /usr/local -xdev -type f ! -path '/etc/*-' ! -path '/etc/ssl/certs/*' ! -name .updated -exec sha256sum {} +
 dpkg-query --show --showformat 'package ${Package} ${Version} ${db:Status-Abbrev}\n'
 systemctl list-unit-files --no-legend --no-pager --type=service,timer,socket,mount,path,slice,swap,target |
   awk '{print "unit file", $1, $2}'

@@ -1,0 +1,100 @@
+"""The decisions of the modules that talk to systemd, the kernel and processes; the deeds are tested on lab hosts."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+type Loader = Callable[[str, str], ModuleType]
+
+
+@pytest.mark.parametrize(
+    ("state", "sub_state", "wait", "running"),
+    [
+        ("active", "running", True, True),
+        ("active", "exited", False, True),
+        ("activating", "start", True, True),
+        ("activating", "auto-restart", True, False),
+        ("activating", "auto-restart", False, True),
+        ("failed", "failed", True, False),
+        ("inactive", "dead", True, False),
+    ],
+)
+def test_a_unit_that_fails_and_tries_again_is_not_up(
+    plugin: Loader, state: str, sub_state: str, *, wait: bool, running: bool
+) -> None:
+    module = plugin("modules", "systemd_units")
+    assert module._is_running({"wait": wait}, {"ActiveState": state, "SubState": sub_state}) is running
+
+
+def test_a_unit_is_outdated_when_a_file_is_newer_than_its_process(plugin: Loader, tmp_path: Path) -> None:
+    module = plugin("modules", "systemd_units")
+    path = tmp_path / "config"
+    path.write_text("x")
+    now = time.clock_gettime(time.CLOCK_MONOTONIC)
+    before = {"ExecMainStartTimestampMonotonic": str(int((now - 60) * 1e6))}
+    after = {"ExecMainStartTimestampMonotonic": str(int((now + 60) * 1e6))}
+    assert module._is_outdated(before, [str(path)])
+    assert not module._is_outdated(after, [str(path)])
+    assert not module._is_outdated(before, [str(tmp_path / "absent")])
+
+
+@pytest.mark.parametrize(
+    ("load_state", "need", "enabled", "reload"),
+    [
+        ("loaded", "no", True, False),
+        ("loaded", "yes", None, True),
+        ("not-found", "no", True, True),
+        ("not-found", "no", False, False),
+        ("masked", "no", True, False),
+    ],
+)
+def test_systemd_is_reloaded_when_its_view_is_old(
+    plugin: Loader, load_state: str, need: str, *, enabled: bool | None, reload: bool
+) -> None:
+    module = plugin("modules", "systemd_units")
+    spec = {"state": None, "enabled": enabled}
+    assert module._needs_reload(spec, {"LoadState": load_state, "NeedDaemonReload": need}) is reload
+
+
+def test_sysctl_names_become_paths(plugin: Loader) -> None:
+    module = plugin("modules", "kernel_settings")
+    assert module._sysctl_path("net.ipv4.ip_forward") == Path("/proc/sys/net/ipv4/ip_forward")
+    assert module._sysctl_path("net.bridge.bridge-nf-call-iptables").name == "bridge-nf-call-iptables"
+
+
+def test_probe_tells_what_this_machine_is(plugin: Loader) -> None:
+    module = plugin("modules", "host_probe")
+    assert module._cgroup_version() in (1, 2)
+    assert set(module._operating_system()) == {"id", "version", "codename"}
+    assert set(module._kubernetes()) == {"kubelet_joined", "control_plane", "kubeadm_started"}
+
+
+def test_processes_are_found_by_executable_and_killed(plugin: Loader, tmp_path: Path) -> None:
+    module = plugin("modules", "host_cleanup")
+    sleep = shutil.which("sleep")
+    assert sleep is not None
+    program = tmp_path / "shim"
+    shutil.copy(sleep, program)
+    process = subprocess.Popen([str(program), "60"])
+    try:
+        assert module._processes_of([str(program)]) == {process.pid}
+        program.unlink()
+        assert module._processes_of([str(program)]) == {process.pid}, "also when the file was replaced"
+        descriptor = os.pidfd_open(process.pid)
+        module._kill_and_wait([descriptor], time.monotonic() + 5)
+        assert process.wait(timeout=5) == -9
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_mount_points_are_listed_with_the_root_first(plugin: Loader) -> None:
+    points = plugin("modules", "host_cleanup")._mount_points()
+    assert "/" in points
+    assert "/proc" in points
