@@ -4,17 +4,21 @@ from collections.abc import Iterable
 from typing import Protocol, runtime_checkable
 
 from llmprov.bundle.builders.debian import PackageFileBuilder, PackagesBuilder, RootfsBuilder
+from llmprov.bundle.builders.engine import EngineBuilder
 from llmprov.bundle.builders.gobuild import GoBuilder
 from llmprov.bundle.builders.images import ImageBuilder
 from llmprov.bundle.builders.requirements import Requirement, check
+from llmprov.bundle.builders.weights import WeightsBuilder
 from llmprov.bundle.catalog import ArtifactSpec, Builder, BuilderRegistry
 
 REGISTRIES_BUILDERS: tuple[Builder, ...] = (
+    EngineBuilder(),
     GoBuilder(),
     ImageBuilder(),
     PackageFileBuilder(),
     PackagesBuilder(),
     RootfsBuilder(),
+    WeightsBuilder(),
 )
 
 

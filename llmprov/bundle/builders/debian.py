@@ -19,6 +19,10 @@ _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 # Any constant will do; it keeps the time of the build out of the result.
 _EPOCH = "1577836800"
 _NOT_IN_IMAGES = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*")
+_COMPILE_PYTHON = (
+    'PYTHONHASHSEED=0 chroot "$1" sh -c '
+    '"python3 -m compileall -q -f --invalidation-mode unchecked-hash /usr/lib/python3.[0-9]*"'
+)
 _LICENCES = "/usr/share/doc/*/copyright"
 _LICENCE_FIELD = re.compile(r"^License:[ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
 
@@ -35,9 +39,14 @@ class DebianSource(Source):
 
 
 class RootfsSource(DebianSource):
-    """A small root file system as an uncompressed tar: the essential packages and these, without documentation."""
+    """A small root file system as an uncompressed tar: the essential packages and these, without documentation.
+
+    Attributes:
+        compile_python: compile Python's own library so that it stays valid whatever becomes of modification times.
+    """
 
     type: Literal["debian-rootfs"] = "debian-rootfs"
+    compile_python: bool = False
 
 
 class PackageFileSource(DebianSource):
@@ -76,6 +85,8 @@ class RootfsBuilder:
         options += [f"--dpkgopt=path-exclude={path}" for path in _NOT_IN_IMAGES]
         options += [f"--dpkgopt=path-include={_LICENCES}"]
         options += ["--customize-hook=rm -rf $1/var/cache/debconf $1/var/lib/dpkg/info/*.md5sums $1/var/log/*"]
+        if source.compile_python:
+            options.append(f"--customize-hook={_COMPILE_PYTHON}")
         _mmdebstrap(context, source.suite, target, *options)
         return BuiltFile(context.store.put_file(target, move=True))
 

@@ -14,13 +14,11 @@ from llmprov.bundle.oci import ImageConfig, write_image
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-class ImageSource(Source):
-    """An image of needed artifacts.
+class ContainerSource(Source):
+    """What all images have.
 
     Attributes:
         base: the needed root file system, an uncompressed tar; nothing below the files without it.
-        files: needed files by their path in the image; all are programs, mode 0755.
-        links: symbolic links by their path in the image.
         entrypoint: the program that a container starts.
         cmd: its arguments unless the container gives others.
         env: environment, besides PATH.
@@ -28,15 +26,23 @@ class ImageSource(Source):
         workdir: working directory.
     """
 
-    type: Literal["image"] = "image"
     base: str | None = None
-    files: Mapping[str, str] = Field(default_factory=dict)
-    links: Mapping[str, str] = Field(default_factory=dict)
     entrypoint: tuple[str, ...] = ()
     cmd: tuple[str, ...] = ()
     env: Mapping[str, str] = Field(default_factory=dict)
     user: str = ""
     workdir: str = ""
+
+
+class ImageSource(ContainerSource):
+    """An image of needed artifacts.
+
+    Attributes:
+        files: needed files by their path in the image; all are programs, mode 0755.
+    """
+
+    type: Literal["image"] = "image"
+    files: Mapping[str, str] = Field(default_factory=dict)
 
     def describe(self) -> str:
         """Say what it is made of."""
@@ -67,13 +73,12 @@ class ImageBuilder:
             layers.append(layer_from_tar(context.store, context.file(source.base), compression=self.compression))
         context.step.update("programs")
         entries = [TarEntry(path, source=context.file(name), mode=0o755) for path, name in source.files.items()]
-        entries += [TarEntry(path, symlink=target) for path, target in source.links.items()]
         if entries:
             layers.append(tar_layer(context.store, entries, compression=self.compression))
         return BuiltImage(write_image(context.store, layers, image_config(source)))
 
 
-def image_config(source: ImageSource) -> ImageConfig:
+def image_config(source: ContainerSource) -> ImageConfig:
     """The configuration of an image; PATH is always set, since static pods name their programs without a directory."""
     return ImageConfig(
         entrypoint=source.entrypoint,

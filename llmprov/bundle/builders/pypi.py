@@ -1,0 +1,61 @@
+"""Installs locked Python packages for an image with pip, whatever Python pip itself runs on."""
+
+import importlib.util
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from llmprov.bundle.builders.requirements import Requirement
+from llmprov.bundle.catalog import BuildContext
+
+# Newer C libraries run wheels of older ones; pip takes the list literally, in order of preference.
+_GLIBC_MINORS = range(41, 4, -1)
+_LEGACY_PLATFORMS = ("manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux1_x86_64", "any")
+_PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==(\S+)", re.MULTILINE)
+
+
+def pip_requirement() -> Requirement:
+    """Pip: the one of this Python, or any on PATH."""
+    return Requirement("pip", "installs the Python packages of images", _pip_problem, ("python3-pip",))
+
+
+def pip_command() -> list[str]:
+    """How to call pip."""
+    return [sys.executable, "-m", "pip"] if importlib.util.find_spec("pip") else ["pip3"]
+
+
+def pins(lock: str) -> dict[str, str]:
+    """The packages of a lock file and their versions."""
+    return dict(_PIN.findall(lock))
+
+
+def platform_options(python: str) -> list[str]:
+    """The pip options that choose wheels for a Debian of the image, not for this machine.
+
+    Args:
+        python: major and minor version: `3.13`.
+    """
+    platforms = [f"manylinux_2_{minor}_x86_64" for minor in _GLIBC_MINORS] + list(_LEGACY_PLATFORMS)
+    abi = f"cp{python.replace('.', '')}"
+    options = ["--implementation=cp", f"--python-version={python}", "--only-binary=:all:"]
+    return options + [f"--abi={name}" for name in (abi, "abi3", "none")] + [f"--platform={name}" for name in platforms]
+
+
+def install(context: BuildContext, lock: Path, target: Path, python: str) -> None:
+    """Install exactly the locked files into a directory, without compiling them.
+
+    Args:
+        context: of the build.
+        lock: a requirements file in which every package has a version and hashes.
+        target: the directory, which becomes a `dist-packages`.
+        python: major and minor version of the image's Python.
+    """
+    context.step.update(f"downloading {len(pins(lock.read_text()))} Python packages")
+    options = ["--no-deps", "--require-hashes", "--no-compile", "--no-warn-conflicts", "--disable-pip-version-check"]
+    argv = [*pip_command(), "install", "--quiet", *options, *platform_options(python)]
+    context.run([*argv, f"--target={target}", f"--requirement={lock}"])
+
+
+def _pip_problem() -> str:
+    return "" if importlib.util.find_spec("pip") or shutil.which("pip3") else "not found"
