@@ -44,7 +44,8 @@ def _ask_openssh(host: Host) -> Finding | None:
         ssh.run(host.ssh, ["true"], timeout=_SECONDS)
     except HostConnectionError as error:
         remedy = _forget_key(host, error.details) or error.remedy
-        return Finding(host.name, CONNECTION, error.message, remedy)
+        own_words = f" ({error.details[-1]})" if error.details and error.message.endswith("SSH failed") else ""
+        return Finding(host.name, CONNECTION, error.message + own_words, remedy)
     return None
 
 
