@@ -7,6 +7,7 @@ import json
 import os
 import tarfile
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -67,6 +68,7 @@ _OPTIONS = {
 }
 _TIMEOUT_S = 60
 _CHUNK = 1 << 20
+_ABANDONED_S = 600
 # The registry is on the cluster's own network: a proxy set for the host's other traffic is never right here.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -83,9 +85,17 @@ def _check_digest(spec: dict[str, Any], digest: str) -> None:
         )
 
 
+def _remove_abandoned(directory: Path) -> None:
+    """Remove what a run that was killed began to fetch."""
+    for path in directory.glob(".llmprov-*"):
+        if time.time() - path.stat().st_mtime > _ABANDONED_S:
+            path.unlink(missing_ok=True)
+
+
 def _download(spec: dict[str, Any], directory: Path) -> Path:
     """Fetch a blob into a temporary file beside its destination and check its digest."""
     directory.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(directory)
     digest = hashlib.sha256()
     descriptor, name = tempfile.mkstemp(prefix=".llmprov-", dir=directory)
     try:

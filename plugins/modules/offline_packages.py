@@ -71,6 +71,8 @@ _APT = [
     "apt-get", "--yes", "--quiet", "--no-install-recommends", "--allow-change-held-packages",
     "-o", "Dir::Etc::SourceList=/dev/null", "-o", "Dir::Etc::SourceParts=/dev/null",
     "-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold",
+    # An interrupted run may have left one at work: its lock is waited for.
+    "-o", "DPkg::Lock::Timeout=120",
     # No fsync for each file: a host that loses power during its installation is installed again.
     "-o", "Dpkg::Options::=--force-unsafe-io",
 ]  # fmt: skip
@@ -124,6 +126,7 @@ def _install(module: AnsibleModule, wanted: list[dict[str, Any]]) -> list[str]:
     names = [spec["package"] for spec in missing]
     if not missing or module.check_mode:
         return names
+    _finish_interrupted(module)
     # Recorded before apt runs: a reset after an interrupted installation must still know what to purge.
     record = sorted({*_recorded(), *(name for name in names if name not in versions)})
     write_atomically(_RECORD, json.dumps(record).encode(), 0o644)
@@ -136,10 +139,17 @@ def _install(module: AnsibleModule, wanted: list[dict[str, Any]]) -> list[str]:
     return names
 
 
+def _finish_interrupted(module: AnsibleModule) -> None:
+    """Complete what an interrupted dpkg left; apt refuses to do anything before that."""
+    if module.run_command([*_APT, "check"], environ_update=_ENVIRONMENT)[0]:
+        _run(module, ["dpkg", "--force-confdef", "--force-confold", "--configure", "--pending"])
+
+
 def _purge(module: AnsibleModule) -> list[str]:
     versions = _installed_versions(module)
     names = [name for name in _recorded() if name in versions]
     if names and not module.check_mode:
+        _finish_interrupted(module)
         _run(module, [*_APT, "purge", *names])
     if not module.check_mode:
         _RECORD.unlink(missing_ok=True)
