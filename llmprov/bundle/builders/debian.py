@@ -50,7 +50,7 @@ class RootfsSource(DebianSource):
 
 
 class PackageFileSource(DebianSource):
-    """One file of the first package."""
+    """One file of the first package, whose upstream version is the artifact's."""
 
     type: Literal["debian-file"] = "debian-file"
     path: str
@@ -112,7 +112,13 @@ class PackageFileBuilder:
         script = f"apt-get download {shlex.quote(package)}"
         debs = _with_archive(context, source.suite, script)
         root = context.workdir / "root"
-        context.run(["dpkg-deb", "--extract", str(_only(debs, package)), str(root)])
+        deb = _only(debs, package)
+        if (found := upstream_version(deb.name)) != spec.version:
+            raise BundleError(
+                f"{source.suite} has {package} {found}, the catalog says {spec.version}",
+                remedy="correct the version in the catalog",
+            )
+        context.run(["dpkg-deb", "--extract", str(deb), str(root)])
         wanted = root / source.path.lstrip("/")
         if not wanted.is_file():
             raise BundleError(f"package {package} has no file {source.path}", remedy="correct path in the catalog")
@@ -163,6 +169,12 @@ def packages_script(packages: Iterable[str]) -> str:
         """awk "/^'/ {print \\$2}" ../wanted | sort | comm -23 - ../known > ../missing && """
         "sed -e 's/_[a-z0-9]*[.]deb$//' -e 's/_/=/' -e 's/%3a/:/' ../missing | xargs -r apt-get download"
     )
+
+
+def upstream_version(filename: str) -> str:
+    """The version in a package's file name, without epoch and Debian's revision."""
+    version = filename.split("_")[1].replace("%3a", ":")
+    return version.rpartition(":")[2].partition("-")[0]
 
 
 def licence_of(copyright_text: str) -> str:

@@ -54,7 +54,8 @@ def install(context: BuildContext, lock: Path, target: Path, python: str) -> Non
     context.step.update(f"downloading {len(pins(lock.read_text()))} Python packages")
     options = ["--no-deps", "--require-hashes", "--no-compile", "--no-warn-conflicts", "--disable-pip-version-check"]
     argv = [*pip_command(), "install", "--quiet", *options, *platform_options(python)]
-    context.run([*argv, f"--target={target}", f"--requirement={lock}"])
+    # pip moves gigabytes from its temporary directory into the target: a rename only on the same file system.
+    context.run([*argv, f"--target={target}", f"--requirement={lock}"], env={"TMPDIR": str(context.workdir)})
 
 
 def _pip_problem() -> str:

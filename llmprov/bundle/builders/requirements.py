@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from llmprov.errors import BundleError
@@ -52,11 +53,15 @@ def go_toolchain(minimum: str) -> Requirement:
 
 def go_version() -> str:
     """The version of the Go toolchain on PATH, such as `1.26.8`; empty without one."""
-    if shutil.which("go") is None:
-        return ""
+    path = shutil.which("go")
+    return _version_of(path) if path else ""
+
+
+@cache
+def _version_of(go: str) -> str:
     try:
         told = subprocess.run(
-            ["go", "env", "GOVERSION"],
+            [go, "env", "GOVERSION"],
             env=os.environ | {"GOTOOLCHAIN": "local"},
             capture_output=True,
             text=True,

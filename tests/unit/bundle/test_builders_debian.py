@@ -18,6 +18,7 @@ from llmprov.bundle.builders.debian import (
     RootfsSource,
     licence_of,
     packages_script,
+    upstream_version,
 )
 from llmprov.bundle.catalog import ArtifactSpec, BuildContext, BuiltDebs, BuiltFile
 from llmprov.bundle.store import BlobStore
@@ -170,6 +171,21 @@ def test_one_file_of_a_package(archive: Path, store: BlobStore, tmp_path: Path) 
     shutil.rmtree(archive / "chroot")
     with pytest.raises(BundleError, match="has no file usr/bin/none"):
         PackageFileBuilder().build(missing, context(store, tmp_path))
+
+
+@needs_apt
+@pytest.mark.usefixtures("archive")
+def test_a_package_of_another_version_than_the_catalogs_is_refused(store: BlobStore, tmp_path: Path) -> None:
+    source = PackageFileSource(suite="trixie", packages=("tool",), path="usr/bin/tool")
+    spec = ArtifactSpec(name="tool", kind="file", version="3.9", licence="GPL-2.0-or-later", source=source)
+    with pytest.raises(BundleError, match=r"trixie has tool 4\.0, the catalog says 3\.9"):
+        PackageFileBuilder().build(spec, context(store, tmp_path))
+
+
+def test_the_upstream_version_is_between_epoch_and_revision() -> None:
+    assert upstream_version("conntrack_1%3a1.4.8-2_amd64.deb") == "1.4.8"
+    assert upstream_version("catatonit_0.2.1-2+b6_amd64.deb") == "0.2.1"
+    assert upstream_version("netbase_6.5_all.deb") == "6.5"
 
 
 @pytest.mark.usefixtures("archive")
