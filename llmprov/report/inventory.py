@@ -42,8 +42,8 @@ def print_valid(inventory: Inventory, *, as_json: bool) -> None:
     if as_json:
         out.print_json(json.dumps({"valid": True, "warnings": list(inventory.warnings), **counts}))
         return
-    words = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
-    out.print(f"[green]valid[/]: {words}")
+    words = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in counts.items())
+    out.print(f"[green]valid[/] ({words})")
 
 
 def print_written(directory: Path, files: Sequence[Path], *, filled: bool, as_json: bool) -> None:

@@ -182,7 +182,7 @@ def test_the_verbs_print_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert run("inventory", "validate", "-i", str(tmp_path / "new")) == ExitCode.INVENTORY
     assert run("preflight", "-i", str(tmp_path / "new")) == ExitCode.INVENTORY
     assert run("inventory", "validate", "-i", str(EXAMPLE)) == 0
-    assert "valid: 7 hosts" in capsys.readouterr().out
+    assert "valid (hosts 7, control plane 3, gpu workers 4, models 2)" in capsys.readouterr().out
     assert run("inventory", "show", "-i", str(EXAMPLE)) == 0
     shown = capsys.readouterr().out
     assert "cluster_pod_cidr" in shown

@@ -69,7 +69,7 @@ def test_an_even_number_of_control_planes_is_said_and_goes_on(
     assert call(monkeypatch, "inventory", "validate", "-i", str(write(two))) == 0
     printed = capsys.readouterr()
     assert "warning: control_plane: 2 control planes survive no more failures than 1 would" in printed.err
-    assert "valid: 4 hosts" in printed.out
+    assert "valid (hosts 4," in printed.out
 
 
 def test_preflight_without_an_inventory_is_a_usage_error(
