@@ -35,7 +35,7 @@ ansible_facts:
       container: false
       cgroup_version: 2
       swaps: [/dev/sda2]
-      kubernetes: {kubelet_joined: true, control_plane: false, kubeadm_started: true}
+      kubernetes: {kubelet_joined: true, control_plane: false, join_file: false, kubeadm_started: true}
 """
 
 _ETC_KUBERNETES = Path("/etc/kubernetes")
@@ -70,6 +70,7 @@ def _kubernetes() -> dict[str, bool]:
     return {
         "kubelet_joined": (_ETC_KUBERNETES / "kubelet.conf").exists(),
         "control_plane": (_ETC_KUBERNETES / "llmprov-control-plane").exists(),
+        "join_file": (_ETC_KUBERNETES / "llmprov-join.yaml").exists(),
         "kubeadm_started": (_ETC_KUBERNETES / "pki" / "ca.crt").exists(),
     }
 

@@ -72,7 +72,7 @@ def test_probe_tells_what_this_machine_is(plugin: Loader) -> None:
     module = plugin("modules", "host_probe")
     assert module._cgroup_version() in (1, 2)
     assert set(module._operating_system()) == {"id", "version", "codename"}
-    assert set(module._kubernetes()) == {"kubelet_joined", "control_plane", "kubeadm_started"}
+    assert set(module._kubernetes()) == {"kubelet_joined", "control_plane", "join_file", "kubeadm_started"}
 
 
 def test_processes_are_found_by_executable_and_killed(plugin: Loader, tmp_path: Path) -> None:
