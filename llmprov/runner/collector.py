@@ -60,6 +60,12 @@ class Collector:
             return
         self._on_event(event)
 
+    def warn(self, message: str) -> None:
+        """Pass on a warning of llmprov's own."""
+        event = RunEvent(kind=Kind.OUTPUT, task="warning", message=message)
+        self._output(event)
+        self._on_event(event)
+
     def end_play(self) -> None:
         """Say that the running play is over; the run's end says it for the last one."""
         if self._play is None:

@@ -186,6 +186,8 @@ class _Run:
         runner.config.pexpect_timeout = POLL_SECONDS
         runner.config.suppress_output_file = True
         strategy = environment.choose_strategy(options.strategy)
+        if strategy.note:
+            self._collector.warn(strategy.note)
         base = {**os.environ, processes.MARK: str(self._private)}
         runner.config.env = _runner_keys(runner.config.env) | environment.build(
             base, config, strategy, forks=options.forks

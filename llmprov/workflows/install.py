@@ -27,9 +27,6 @@ from llmprov.workflows.install_objects import apply_objects
 from llmprov.workflows.phases import Phases
 from llmprov.workflows.push_beside import PushBeside, push_command
 
-REGISTRY_UP_TASK = "Push the bundle from the controller"
-"""The registry role's first task that needs a registry."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
@@ -106,13 +103,6 @@ def _stages(request: Request) -> tuple[Stage, ...]:
     return stages_until(request.until) if request.until else STAGES
 
 
-def _registry_is_up(event: RunEvent) -> bool:
-    """Before the stage ends: the large images go beside what the play itself pushes."""
-    if event.stage != "registry":
-        return False
-    return event.kind is Kind.PLAY_END or (event.kind is Kind.START and event.task == REGISTRY_UP_TASK)
-
-
 @dataclass(frozen=True)
 class _Run:
     """What the parts of one install share."""
@@ -136,8 +126,8 @@ class _Run:
 
         def follow(event: RunEvent) -> None:
             steps.take(event)
-            if _registry_is_up(event) and not self.request.check:
-                push.start()
+            if event.kind is Kind.PLAY_END and event.stage == "registry" and not self.request.check:
+                push.start()  # one push at a time: two would hold twice the memory
             if event.status is Status.CHANGED:
                 changes.append(f"{event.host}: {event.task}")
 

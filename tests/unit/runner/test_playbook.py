@@ -10,7 +10,7 @@ import pytest
 
 from llmprov import runner
 from llmprov.errors import HostConnectionError, InstallError
-from llmprov.runner import Kind, Options, RunEvent, Status, processes
+from llmprov.runner import Kind, Options, RunEvent, Status, environment, processes
 from llmprov.runner.journal import read
 from llmprov.runner.playbook import stages_by_play
 
@@ -196,3 +196,10 @@ def test_journal_lines_are_whole_objects(tmp_path: Path, inventory: Path) -> Non
     assert {event["event"] for event in events} == {"play", "play_end", "result", "host"}
     assert all(json.dumps(event) for event in events)
     assert result.journal.parent.parent == tmp_path / "state" / "runs"
+
+
+def test_running_without_mitogen_is_said(tmp_path: Path, inventory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "choose_strategy", lambda _: environment.Strategy("linear", note="no mitogen"))
+    events: list[RunEvent] = []
+    assert runner.run(_write(tmp_path, TWO_STAGES), inventory, on_event=events.append).ok
+    assert [event.message for event in events if event.kind is Kind.OUTPUT] == ["no mitogen"]

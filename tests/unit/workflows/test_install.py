@@ -10,7 +10,7 @@ from llmprov.progress import NullProgress
 from llmprov.report import install as report
 from llmprov.report.tracker import Node, TrackingProgress
 from llmprov.runner.journal import read
-from llmprov.workflows.install import REGISTRY_UP_TASK, Request, install
+from llmprov.workflows.install import Request, install
 from llmprov.workflows.reset import load, reset
 
 
@@ -101,8 +101,3 @@ def test_reset_undoes(inventory: Path, target: Path, capsys: pytest.CaptureFixtu
     assert "1 hosts are bare again" in capsys.readouterr().out
     report.print_reset(result, as_json=True)
     assert json.loads(capsys.readouterr().out)["hosts"]["gpu1"]["changed"] == 1
-
-
-def test_the_task_that_begins_the_push_exists() -> None:
-    tasks = (Path(__file__).parents[3] / "roles" / "registry" / "tasks" / "push.yml").read_text(encoding="utf-8")
-    assert f"- name: {REGISTRY_UP_TASK}\n" in tasks
