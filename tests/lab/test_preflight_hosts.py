@@ -159,10 +159,8 @@ def test_sudo_without_and_with_a_wrong_password(lab: Lab) -> None:
 
 
 def test_an_unsupported_system(lab: Lab) -> None:
-    edit = (
-        "sudo cp -L /etc/os-release /root/os-release; sudo sed -i 's/^VERSION_ID=.*/VERSION_ID=\"11\"/' /etc/os-release"
-    )
-    with spoiled(lab, "gpu1", f"sudo sh -c {shlex.quote(edit)}", "sudo cp /root/os-release /etc/os-release"):
+    edit = "cp -L /etc/os-release /var/tmp/; sed -i 's/^VERSION_ID=.*/VERSION_ID=\"11\"/' /etc/os-release"
+    with spoiled(lab, "gpu1", f"sudo sh -c {shlex.quote(edit)}", "sudo cp /var/tmp/os-release /etc/os-release"):
         finding = only(preflight(lab, exit_code=4))
     assert (finding["host"], finding["check"]) == ("gpu1", "os")
     assert "(debian 11), which is not supported" in finding["problem"]
@@ -187,11 +185,11 @@ def test_hosts_that_do_not_reach_each_other(lab: Lab) -> None:
 def test_everything_at_once(lab: Lab) -> None:
     clone = lab.ssh("cp1", "cat /etc/machine-id").strip()
     spoil = (
-        "sudo cp /etc/machine-id /root/machine-id; sudo ip link set eth0 mtu 1400; "
+        "sudo cp /etc/machine-id /var/tmp/machine-id; sudo ip link set eth0 mtu 1400; "
         f"echo {clone} | sudo tee /etc/machine-id; "
         "sudo mkdir -p /etc/cni/net.d; sudo touch /etc/cni/net.d/10-other.conf"
     )
-    repair = "sudo cp /root/machine-id /etc/machine-id; sudo ip link set eth0 mtu 1500; sudo rm -r /etc/cni"
+    repair = "sudo cp /var/tmp/machine-id /etc/machine-id; sudo ip link set eth0 mtu 1500; sudo rm -r /etc/cni"
     with spoiled(lab, "gpu1", spoil, repair):
         found = preflight(lab, exit_code=4, limit="all")["findings"]
     checks = {(finding["host"], finding["check"]) for finding in found}
