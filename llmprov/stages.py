@@ -18,6 +18,11 @@ RECORD_DIRECTORY = "/var/lib/llmprov/stages"
 # What a role does on the host, as opposed to how it is described or tested.
 _ROLE_PARTS = ("defaults", "files", "handlers", "meta", "tasks", "templates", "vars")
 
+# How a run is done, not what the host becomes. The bundle is known by digests, wherever it lies on the controller.
+_ABOUT_THE_RUN = frozenset(
+    {"cluster_bundle_dir", "control_plane_ready_timeout", "kubernetes_ready_timeout", "registry_push"}
+)
+
 
 class Runner(StrEnum):
     """Who brings a stage about."""
@@ -114,9 +119,9 @@ def role_digest(role: Path) -> str:
 
 
 def role_variables(role: Path) -> tuple[str, ...]:
-    """Return the names of the variables in a role's argument specification (entry point main), sorted."""
+    """Return the names of the variables in a role's argument specification that bear on the host, sorted."""
     specification = yaml.safe_load((role / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))
-    return tuple(sorted(specification["argument_specs"]["main"].get("options", {})))
+    return tuple(sorted(set(specification["argument_specs"]["main"].get("options", {})) - _ABOUT_THE_RUN))
 
 
 def fingerprint(roles: tuple[Path, ...], variables: Mapping[str, object], artifacts: Mapping[str, str]) -> str:

@@ -10,6 +10,8 @@ from ansible.plugins.action import ActionBase
 
 from llmprov.stages import RECORD_SCHEMA, fingerprint, role_variables
 
+_COMPARED = ("schema", "stage", "fingerprint", "files")
+
 
 class ActionModule(ActionBase):
     """Adds `fingerprint` and `schema` to the module's arguments."""
@@ -26,7 +28,16 @@ class ActionModule(ActionBase):
         arguments = dict(self._task.args)
         arguments["fingerprint"] = fingerprint(roles, values, arguments.get("artifacts") or {})
         arguments["schema"] = RECORD_SCHEMA
+        recorded = self._recorded(variables, arguments["stage"])
+        if all(recorded.get(key) == (arguments.get(key) or {}) for key in _COMPARED):
+            return {"changed": False, "record": recorded}
         return self._execute_module(module_name="stage_record", module_args=arguments, task_vars=variables)
+
+    def _recorded(self, variables: dict[str, Any], stage: str) -> dict[str, Any]:
+        """Return the record that host_probe found; it saves the way to the host when nothing is new."""
+        facts = variables.get("ansible_facts", {}).get("llmprov", {})
+        record: dict[str, Any] = facts.get("records", {}).get(stage, {})
+        return record
 
     def _roles(self) -> tuple[Path, ...]:
         """Return the directories of the task's role and of the roles it depends on."""

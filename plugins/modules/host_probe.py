@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from pathlib import Path
@@ -12,7 +13,7 @@ DOCUMENTATION = r"""
 module: host_probe
 short_description: Read what llmprov's roles branch on
 description:
-  - Reads operating system, cgroup version, swap, containers and Kubernetes membership of a host in one call.
+  - Reads operating system, cgroup version, swap, Kubernetes membership and stage records of a host in one call.
   - Changes nothing; runs in check mode.
 options: {}
 """
@@ -36,9 +37,11 @@ ansible_facts:
       cgroup_version: 2
       swaps: [/dev/sda2]
       kubernetes: {kubelet_joined: true, control_plane: false, join_file: false, kubeadm_started: true}
+      records: {base: {schema: 1, stage: base, fingerprint: 0123, files: {}, finished: "2026-01-01T00:00:00Z"}}
 """
 
 _ETC_KUBERNETES = Path("/etc/kubernetes")
+_RECORDS = Path("/var/lib/llmprov/stages")
 
 
 def _operating_system() -> dict[str, str]:
@@ -75,6 +78,17 @@ def _kubernetes() -> dict[str, bool]:
     }
 
 
+def _records() -> dict[str, object]:
+    """Read the records of finished stages; one that cannot be read counts as none, and is written again."""
+    records = {}
+    for path in sorted(_RECORDS.glob("*.json")) if _RECORDS.is_dir() else []:
+        try:
+            records[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            continue
+    return records
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
@@ -86,6 +100,7 @@ def main() -> None:
         "cgroup_version": _cgroup_version(),
         "swaps": _swaps(),
         "kubernetes": _kubernetes(),
+        "records": _records(),
     }
     module.exit_json(changed=False, ansible_facts={"llmprov": facts})
 

@@ -50,6 +50,13 @@ def test_variables_come_sorted_from_the_specification(role: Path) -> None:
     assert role_variables(role) == ("runtime_a", "runtime_b")
 
 
+def test_variables_about_the_run_are_left_out(role: Path) -> None:
+    (role / "meta" / "argument_specs.yml").write_text(
+        "argument_specs: {main: {options: {registry_push: {type: str}, registry_data_dir: {type: path}}}}\n"
+    )
+    assert role_variables(role) == ("registry_data_dir",)
+
+
 def test_digest_follows_content_and_names(role: Path) -> None:
     before = role_digest(role)
     (role / "templates" / "unit.j2").write_text("[Service]\n")
