@@ -17,6 +17,7 @@ _PULL_GRACE = 60.0
 _SCHEDULE_GRACE = 60.0
 _MOUNT_GRACE = 120.0
 _PULLED = re.compile(r'Successfully pulled image "(?P<image>[^"]+)" in (?P<took>[0-9hms.µn]+)')
+_WRAPPING = re.compile(r'failed to [a-z ]+ "[^"]+": ')
 _DURATION = re.compile(r"([0-9.]+)(h|ms|m|s|µs|ns)")
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}
 
@@ -50,7 +51,7 @@ def activity(pod: Pod, events: Sequence[Event], now: datetime) -> str:
         return "ready"
     if not pod.spec.node_name:
         scheduled = pod.status.condition("PodScheduled")
-        return f"waiting for a node: {scheduled.message}" if scheduled and scheduled.message else "waiting for a node"
+        return f"waiting for a node: {_scheduling(scheduled.message)}" if scheduled else "waiting for a node"
     where = f"on {pod.spec.node_name}"
     state = next((status.state for status in pod.status.container_statuses), None)
     if state is not None and state.running is not None:
@@ -90,7 +91,7 @@ def _unscheduled(pod: Pod, now: datetime) -> Failure | None:
         return None
     return Failure(
         pod.metadata.name,
-        f"no node can take it: {condition.message}",
+        f"no node can take it: {_scheduling(condition.message)}",
         "free GPUs (`llmprov status` counts them), add a GPU worker, or ask for fewer in the model's file",
     )
 
@@ -143,7 +144,13 @@ def _pull_is_lost(pod: Pod, message: str, events: Sequence[Event], now: datetime
 
 def _pull_error(events: Sequence[Event]) -> str:
     errors = [e.message for e in events if e.reason == "Failed" and "pull" in e.message and ":" in e.message]
-    return errors[-1] if errors else ""
+    # containerd repeats the image at every level of its error.
+    return _WRAPPING.sub("", errors[-1]) if errors else ""
+
+
+def _scheduling(message: str) -> str:
+    """Leave out why preemption would not help: it says the same again."""
+    return message.partition(" preemption:")[0] or "not scheduled yet"
 
 
 def _pulling(events: Sequence[Event]) -> str:

@@ -1,10 +1,12 @@
 """Waits until workloads run what they were told to, saying what they do meanwhile and why they cannot."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from llmprov.cluster.client import Cluster, Object
-from llmprov.cluster.objects import DAEMONSET, DEPLOYMENT, EVENT, POD, DaemonSet, Deployment, Event, Kind, Pod
+from llmprov.cluster.objects import DEPLOYMENT, EVENT, POD, DaemonSet, Deployment, Event, Kind, Pod
 from llmprov.cluster.pods import Failure, ReplicaTiming, activity, failure, timing, utc_now
 from llmprov.cluster.wait import Selection, watch_until
 from llmprov.errors import ClusterError
@@ -15,74 +17,121 @@ _LOG_LINES = 20
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A Deployment or DaemonSet whose pods carry `selector`."""
+    """A Deployment or DaemonSet to wait for.
+
+    Attributes:
+        kind: which of the two.
+        namespace: where it is.
+        name: its name.
+        labels: of its pods.
+        seconds: how long it may take.
+        title: of its step in the progress display.
+    """
 
     kind: Kind
     namespace: str
     name: str
-    selector: str
+    labels: Mapping[str, str]
+    seconds: float
+    title: str
+
+    def owns(self, pod: Pod) -> bool:
+        """Whether a pod is one of its."""
+        return all(pod.metadata.labels.get(key) == value for key, value in self.labels.items())
+
+
+def wait_rolled_out(
+    cluster: Cluster, namespace: str, workloads: Sequence[Workload], progress: Progress
+) -> Mapping[str, tuple[ReplicaTiming, ...]]:
+    """Wait until every replica of every workload is of the newest template and ready; all are watched together.
+
+    Returns:
+        How long each replica took, by the workload's name.
+
+    Raises:
+        ClusterError: pods cannot come up (with their last log lines), or the time is over (with what each pod does).
+            One that fails does not hide another.
+    """
+    with ExitStack() as steps:
+        rollouts = [_Rollout(cluster, item, steps.enter_context(progress.step(item.title))) for item in workloads]
+
+        def decide(items: Sequence[Object]) -> bool | None:
+            pods = [pod for pod in map(Pod.model_validate, items) if pod.metadata.deletion_timestamp is None]
+            events = _events(cluster, namespace)
+            for rollout in rollouts:
+                rollout.look([pod for pod in pods if rollout.workload.owns(pod)], events)
+            return True if all(rollout.over for rollout in rollouts) else None
+
+        longest = max((item.seconds for item in workloads), default=0.0)
+        watch_until(cluster, Selection(POD, namespace), decide, seconds=longest)
+        errors = [error for rollout in rollouts if (error := rollout.verdict()) is not None]
+        if errors:
+            raise _joined(errors)
+    return {rollout.workload.name: rollout.timings for rollout in rollouts}
 
 
 @dataclass
-class _Watcher:
-    """Decides, whenever a pod changed, whether the workload is up, on its way or lost."""
+class _Rollout:
+    """One workload on its way."""
 
     cluster: Cluster
     workload: Workload
     step: Step
-    last: tuple[str, ...] = field(default=())
+    timings: tuple[ReplicaTiming, ...] = ()
+    over: bool = False
+    error: ClusterError | None = None
+    last: tuple[str, ...] = ()
+    started: float = field(default_factory=time.monotonic)
 
-    def decide(self, items: Sequence[Object]) -> tuple[ReplicaTiming, ...] | None:
-        """Return the replicas' timings once the workload is rolled out; raise if a pod is lost."""
+    def look(self, pods: Sequence[Pod], events: Sequence[Event]) -> None:
+        """Decide whether it is up, on its way or lost."""
+        if self.over:
+            return
+        try:
+            self.over = self._check(pods, events)
+        except ClusterError as error:
+            self.over, self.error = True, error
+            self.step.update("failed")
+
+    def verdict(self) -> ClusterError | None:
+        """What went wrong, once nothing is waited for any more."""
+        return self.error if self.over else self._too_late()
+
+    def _too_late(self) -> ClusterError:
+        item = self.workload
+        return ClusterError(
+            f"{item.kind.kind} {item.namespace}/{item.name} is not ready after {time.monotonic() - self.started:.0f} s",
+            remedy="give it more time (timeouts.startup_seconds in the model's file) or look at what it does below",
+            details=self.last or ("it has no pods",),
+        )
+
+    def _check(self, pods: Sequence[Pod], events: Sequence[Event]) -> bool:
         owner = _owner(self.cluster, self.workload)
-        found = [Pod.model_validate(item) for item in items]
-        pods = [pod for pod in found if pod.metadata.deletion_timestamp is None]
-        events = _events(self.cluster, self.workload.namespace)
-        if owner.rolled_out and all(pod.ready for pod in pods):
-            return tuple(timing(pod, _of(events, pod)) for pod in pods)
+        ready = sum(pod.ready for pod in pods)
+        if owner.rolled_out and ready == len(pods):
+            self.timings = tuple(timing(pod, _of(events, pod)) for pod in pods)
+            self.step.update("", done=max(ready, 1), total=max(ready, 1))
+            return True
         _check_owner(owner)
         now = utc_now()
         for pod in pods:
             if lost := failure(pod, _of(events, pod), now):
-                raise self._error(lost)
-        self.last = tuple(f"{pod.metadata.name}: {activity(pod, _of(events, pod), now)}" for pod in pods)
-        ready = sum(pod.ready for pod in pods)
-        busy = [activity(pod, _of(events, pod), now) for pod in pods if not pod.ready]
-        self.step.update("; ".join(dict.fromkeys(busy)) or "waiting for pods", done=ready, total=max(len(pods), 1))
-        return None
+                raise self._lost(lost)
+        doing = {pod.metadata.name: activity(pod, _of(events, pod), now) for pod in pods}
+        self.last = tuple(f"{name}: {what}" for name, what in doing.items())
+        busy = dict.fromkeys(what for what in doing.values() if what != "ready")
+        self.step.update("; ".join(busy) or "waiting for pods", done=ready, total=max(len(pods), 1))
+        if time.monotonic() - self.started > self.workload.seconds:
+            raise self._too_late()
+        return False
 
-    def _error(self, lost: Failure) -> ClusterError:
+    def _lost(self, lost: Failure) -> ClusterError:
         lines: tuple[str, ...] = ()
         if lost.container:
             where = (self.workload.namespace, lost.pod, lost.container)
-            lines = self.cluster.log(*where, lines=_LOG_LINES, previous=True) or self.cluster.log(
-                *where, lines=_LOG_LINES
-            )
+            lines = self.cluster.log(*where, lines=_LOG_LINES, previous=True)
+            lines = lines or self.cluster.log(*where, lines=_LOG_LINES)
         return ClusterError(f"{self.workload.name}: pod {lost.pod}: {lost.reason}", remedy=lost.remedy, details=lines)
-
-
-def wait_rolled_out(
-    cluster: Cluster, workload: Workload, progress: Progress, *, seconds: float, title: str = ""
-) -> tuple[ReplicaTiming, ...]:
-    """Wait until every replica is of the newest template and ready.
-
-    Returns:
-        How long each replica took.
-
-    Raises:
-        ClusterError: a pod cannot come up (with its last log lines), or the time is over (with what each pod does).
-    """
-    with progress.step(title or f"{workload.name} ready") as step:
-        watcher = _Watcher(cluster, workload, step)
-        selection = Selection(POD, workload.namespace, workload.selector)
-        done = watch_until(cluster, selection, watcher.decide, seconds=seconds)
-        if done is None:
-            raise ClusterError(
-                f"{workload.kind.kind} {workload.namespace}/{workload.name} is not ready after {seconds:.0f} s",
-                remedy="give it more time (timeouts.startup_seconds in the model's file) or look at what it does below",
-                details=watcher.last or ("it has no pods",),
-            )
-        return done
 
 
 def _owner(cluster: Cluster, workload: Workload) -> Deployment | DaemonSet:
@@ -113,11 +162,11 @@ def _of(events: Sequence[Event], pod: Pod) -> tuple[Event, ...]:
     return tuple(event for event in events if event.involved_object.uid == pod.metadata.uid)
 
 
-def deployment(namespace: str, name: str, selector: str) -> Workload:
-    """Name a Deployment."""
-    return Workload(DEPLOYMENT, namespace, name, selector)
-
-
-def daemonset(namespace: str, name: str, selector: str) -> Workload:
-    """Name a DaemonSet."""
-    return Workload(DAEMONSET, namespace, name, selector)
+def _joined(errors: Sequence[ClusterError]) -> ClusterError:
+    if len(errors) == 1:
+        return errors[0]
+    return ClusterError(
+        f"{len(errors)} workloads cannot start",
+        remedy=errors[0].remedy,
+        details=tuple(line for error in errors for line in (error.message, *(f"  {text}" for text in error.details))),
+    )

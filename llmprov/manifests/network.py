@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Literal
 
 from llmprov.manifests.render import Inputs, Manifest, render
 
 NAMESPACE = "kube-flannel"
 NAME = "kube-flannel-ds"
-SELECTOR = "app.kubernetes.io/name=flannel"
+POD_LABELS: Mapping[str, str] = {"app.kubernetes.io/name": "flannel"}
 
 
 class NetworkInputs(Inputs):

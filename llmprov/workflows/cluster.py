@@ -8,8 +8,8 @@ from llmprov.cluster import nodes
 from llmprov.cluster.apply import apply_set
 from llmprov.cluster.client import Cluster, Object
 from llmprov.cluster.credentials import ControlPlane
-from llmprov.cluster.objects import NODE, Node
-from llmprov.cluster.rollout import daemonset, wait_rolled_out
+from llmprov.cluster.objects import DAEMONSET, NODE, Node
+from llmprov.cluster.rollout import Workload, wait_rolled_out
 from llmprov.cluster.session import connect
 from llmprov.cluster.wait import Selection, watch_until
 from llmprov.errors import ClusterError
@@ -70,8 +70,10 @@ def apply_network(
 
 def wait_network(cluster: Cluster, progress: Progress) -> None:
     """Wait until the pod network runs on every node."""
-    workload = daemonset(network.NAMESPACE, network.NAME, network.SELECTOR)
-    wait_rolled_out(cluster, workload, progress, seconds=_NETWORK_SECONDS, title="pod network")
+    workload = Workload(
+        DAEMONSET, network.NAMESPACE, network.NAME, network.POD_LABELS, _NETWORK_SECONDS, title="pod network"
+    )
+    wait_rolled_out(cluster, network.NAMESPACE, [workload], progress)
 
 
 def network_inputs(inventory: Inventory, lock: BundleLock) -> network.NetworkInputs:

@@ -4,7 +4,8 @@ from llmprov.bundle.lock import BundleLock
 from llmprov.cluster.apply import Applied, apply_set
 from llmprov.cluster.client import Cluster
 from llmprov.cluster.nodes import node_states
-from llmprov.cluster.rollout import deployment, wait_rolled_out
+from llmprov.cluster.objects import DEPLOYMENT
+from llmprov.cluster.rollout import Workload, wait_rolled_out
 from llmprov.inventory import Inventory, ModelSpec
 from llmprov.manifests.model import (
     MODEL_LABEL,
@@ -55,7 +56,19 @@ def wait_ready(cluster: Cluster, inventory: Inventory, progress: Progress) -> tu
     Raises:
         ClusterError: a replica cannot start (with its last log lines), or the model's startup time is over.
     """
-    return tuple(_wait(cluster, inventory, model, progress) for model in inventory.models)
+    workloads = [
+        Workload(
+            DEPLOYMENT,
+            NAMESPACE,
+            model.name,
+            {MODEL_LABEL: model.name},
+            seconds=float(model.timeouts.startup_seconds + _PULL_SECONDS),
+            title=f"model {model.name}",
+        )
+        for model in inventory.models
+    ]
+    timings = wait_rolled_out(cluster, NAMESPACE, workloads, progress)
+    return tuple(ReadyModel(name, endpoint(name, inventory), replicas) for name, replicas in timings.items())
 
 
 def model_inputs(model: ModelSpec, pinned: ModelImages, spare: int) -> ModelInputs:
@@ -81,13 +94,6 @@ def model_inputs(model: ModelSpec, pinned: ModelImages, spare: int) -> ModelInpu
 def endpoint(name: str, inventory: Inventory) -> str:
     """Return a model's base URL as clients inside the cluster use it."""
     return f"http://{name}.{NAMESPACE}.svc.{inventory.settings.dns_domain}:{PORT}/v1"
-
-
-def _wait(cluster: Cluster, inventory: Inventory, model: ModelSpec, progress: Progress) -> ReadyModel:
-    workload = deployment(NAMESPACE, model.name, f"{MODEL_LABEL}={model.name}")
-    seconds = float(model.timeouts.startup_seconds + _PULL_SECONDS)
-    replicas = wait_rolled_out(cluster, workload, progress, seconds=seconds, title=f"model {model.name}")
-    return ReadyModel(model.name, endpoint(model.name, inventory), replicas)
 
 
 def spare_gpus(cluster: Cluster, inventory: Inventory) -> int:

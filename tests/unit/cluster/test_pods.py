@@ -37,7 +37,7 @@ def unscheduled(seconds: float) -> Pod:
         "type": "PodScheduled",
         "status": "False",
         "reason": "Unschedulable",
-        "message": "0/3 nodes are available: 3 Insufficient nvidia.com/gpu.",
+        "message": "0/3 nodes are available: 3 Insufficient nvidia.com/gpu. preemption: 0/3 nodes are available.",
         "lastTransitionTime": at(seconds),
     }
     return pod(node="", conditions=[condition])
@@ -89,10 +89,11 @@ def test_a_pull_that_may_still_succeed_is_given_a_minute() -> None:
 
 
 def test_an_image_that_does_not_exist_is_a_failure_at_once() -> None:
-    error = event("Failed", 'Failed to pull image "x": rpc error: not found')
+    wrapped = 'rpc error: desc = failed to pull and unpack image "x": failed to resolve reference "x": x: not found'
+    error = event("Failed", f'Failed to pull image "x": {wrapped}')
     lost = failure(pod(state=waiting("ImagePullBackOff", "Back-off"), age=5), (error,), NOW)
     assert lost is not None
-    assert "rpc error: not found" in lost.reason
+    assert lost.reason.endswith('Failed to pull image "x": rpc error: desc = x: not found')
 
 
 @pytest.mark.parametrize(

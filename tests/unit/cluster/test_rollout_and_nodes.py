@@ -1,3 +1,4 @@
+from dataclasses import replace
 from threading import Timer
 from typing import Any
 
@@ -5,12 +6,13 @@ import pytest
 
 from llmprov.cluster.client import Cluster
 from llmprov.cluster.nodes import node_states, set_gpu_capacity, set_labels, wait_nodes_ready
-from llmprov.cluster.rollout import daemonset, deployment, wait_rolled_out
+from llmprov.cluster.objects import DAEMONSET, DEPLOYMENT
+from llmprov.cluster.rollout import Workload, wait_rolled_out
 from llmprov.errors import ClusterError
 from llmprov.progress import NullProgress
 from tests.unit.cluster.fakeapi import FakeApi
 
-WORKLOAD = deployment("ns", "m", "llmprov.io/model=m")
+WORKLOAD = Workload(DEPLOYMENT, "ns", "m", {"llmprov.io/model": "m"}, seconds=5, title="m")
 READY = [{"type": "Ready", "status": "True"}]
 
 
@@ -62,7 +64,7 @@ def test_a_rollout_ends_when_the_pod_is_ready(cluster: Cluster, api: FakeApi) ->
         put_pod(api, conditions=READY)
 
     Timer(0.05, finish).start()
-    (replica,) = wait_rolled_out(cluster, WORKLOAD, NullProgress(), seconds=5)
+    (replica,) = wait_rolled_out(cluster, "ns", [WORKLOAD], NullProgress())["m"]
     assert (replica.pod, replica.node) == ("m-1", "gpu1")
 
 
@@ -72,7 +74,7 @@ def test_a_crash_is_reported_with_the_last_lines(cluster: Cluster, api: FakeApi)
     state = {"waiting": {"reason": "CrashLoopBackOff"}}
     put_pod(api, container={"name": "vllm", "restartCount": 1, "state": state})
     with pytest.raises(ClusterError, match="m-1") as caught:
-        wait_rolled_out(cluster, WORKLOAD, NullProgress(), seconds=5)
+        wait_rolled_out(cluster, "ns", [WORKLOAD], NullProgress())
     assert caught.value.details == ("ValueError: no such model",)
 
 
@@ -80,27 +82,38 @@ def test_pods_that_are_refused(cluster: Cluster, api: FakeApi) -> None:
     refused = {"type": "ReplicaFailure", "status": "True", "message": "violates PodSecurity"}
     put_deployment(api, conditions=[refused])
     with pytest.raises(ClusterError, match="violates PodSecurity"):
-        wait_rolled_out(cluster, WORKLOAD, NullProgress(), seconds=5)
+        wait_rolled_out(cluster, "ns", [WORKLOAD], NullProgress())
 
 
 def test_time_is_over_with_what_each_pod_does(cluster: Cluster, api: FakeApi) -> None:
     put_deployment(api)
     put_pod(api)
     with pytest.raises(ClusterError, match="not ready after") as caught:
-        wait_rolled_out(cluster, WORKLOAD, NullProgress(), seconds=0.1)
+        wait_rolled_out(cluster, "ns", [replace(WORKLOAD, seconds=0.1)], NullProgress())
     assert caught.value.details == ("m-1: scheduled on gpu1",)
+
+
+def test_one_that_fails_does_not_hide_another(cluster: Cluster, api: FakeApi) -> None:
+    put_deployment(api)
+    put_pod(api, container={"name": "vllm", "state": {"waiting": {"reason": "CrashLoopBackOff"}}})
+    gone = Workload(DEPLOYMENT, "ns", "gone", {"llmprov.io/model": "gone"}, seconds=5, title="gone")
+    with pytest.raises(ClusterError, match="2 workloads") as caught:
+        wait_rolled_out(cluster, "ns", [WORKLOAD, gone], NullProgress())
+    assert any("m-1" in line for line in caught.value.details)
+    assert any("gone is gone" in line for line in caught.value.details)
 
 
 def test_a_workload_that_vanishes(cluster: Cluster) -> None:
     with pytest.raises(ClusterError, match="is gone"):
-        wait_rolled_out(cluster, WORKLOAD, NullProgress(), seconds=1)
+        wait_rolled_out(cluster, "ns", [WORKLOAD], NullProgress())
 
 
 def test_a_daemonset_needs_a_pod_on_every_node(cluster: Cluster, api: FakeApi) -> None:
     numbers = {"desiredNumberScheduled": 2, "updatedNumberScheduled": 2, "numberAvailable": 2}
     meta = {"name": "d", "namespace": "ns"}
     api.put({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": meta, "status": numbers})
-    assert wait_rolled_out(cluster, daemonset("ns", "d", "x=y"), NullProgress(), seconds=1) == ()
+    workload = Workload(DAEMONSET, "ns", "d", {"x": "y"}, seconds=1, title="d")
+    assert wait_rolled_out(cluster, "ns", [workload], NullProgress()) == {"d": ()}
 
 
 def test_nodes_that_do_not_come_are_named(cluster: Cluster, api: FakeApi) -> None:
