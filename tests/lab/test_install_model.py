@@ -25,7 +25,8 @@ def test_bare_hosts_to_an_answer(lab: Lab) -> None:
     document = json.loads(lab.llmprov("install", "-i", str(lab.inventory), "--json", timeout=1800).stdout)
     assert [model["name"] for model in document["objects"]["models"]] == ["smollm2"]
     assert {pull["host"] for pull in document["pulls"]} == {"gpu1", "gpu2"}
-    assert document["controller_peak_memory_bytes"] < 300 * MEGABYTE
+    # Of all its processes together: Ansible, its forks, mitogen, ssh and the push. Its own are about 65 MB.
+    assert document["controller_peak_memory_bytes"] < 350 * MEGABYTE
     show(times(read(Path(document["journal"]))))
     answer = lab.llmprov("chat", "smollm2", "What is the capital of France?", "-i", str(lab.inventory))
     assert "Paris" in answer.stdout
