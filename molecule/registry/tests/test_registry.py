@@ -14,7 +14,9 @@ READ = "http://127.0.0.1:5000/v2"
 PUSH = "http://127.0.0.1:5001/v2"
 _REQUEST = """
 import sys, urllib.error, urllib.request
-request = urllib.request.Request(sys.argv[2], method=sys.argv[1], data=b"" if sys.argv[1] == "POST" else None)
+method, url = sys.argv[1:]
+accept = "application/vnd.oci.image.manifest.v1+json, */*"
+request = urllib.request.Request(url, method=method, data=b"" if method == "POST" else None, headers={"Accept": accept})
 try:
     print(urllib.request.urlopen(request, timeout=10).status)
 except urllib.error.HTTPError as error:
