@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from llmprov.report.console import out
-from llmprov.states import ReadyModel, PushedModel, StoredModel
+from llmprov.states import PushedModel, ReadyModel, StoredModel
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _STEP = 1024
@@ -31,10 +31,11 @@ def print_stored(models: tuple[StoredModel, ...], *, as_json: bool) -> None:
         out.print_json(json.dumps([asdict(model) for model in models]))
         return
     table = Table(title="models in the registry", title_justify="left")
-    for column in ("name", "tag", "size", "served as", "reference"):
+    for column in ("name", "tag", "size", "served as", "digest"):
         table.add_column(column)
     for model in models:
-        table.add_row(model.name, model.tag, size(model.size), ", ".join(model.served_as) or "-", model.reference)
+        digest = model.reference.rpartition("@")[2][:19]
+        table.add_row(model.name, model.tag, size(model.size), ", ".join(model.served_as) or "-", digest)
     out.print(table)
 
 
