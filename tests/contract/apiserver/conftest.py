@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import os
 import shutil
 import socket
 import subprocess
@@ -16,6 +15,9 @@ from threading import Event
 
 import pytest
 
+from llmprov import paths
+from llmprov.bundle.lock import LOCK_FILE, BundleLock
+from llmprov.bundle.oci import parse_manifest
 from llmprov.cluster.client import Cluster
 from llmprov.cluster.credentials import Credentials, parse_kubeconfig
 from llmprov.cluster.session import api_client
@@ -33,20 +35,30 @@ class _Direct:
         return self._url
 
 
-def _binary(name: str) -> Path | None:
-    """Find a binary: in a directory the caller names, on PATH, or in the cached bundle."""
-    for directory in (os.environ.get("LLMPROV_TEST_BINARIES"), os.environ.get("PATH")):
-        if directory and (found := shutil.which(name, path=directory)):
-            return Path(found)
-    return None
+def _binary(name: str, directory: Path) -> Path | None:
+    """Find a program: on PATH, or in the image of that name in the user's bundle."""
+    if found := shutil.which(name):
+        return Path(found)
+    bundle = paths.cache_dir() / "bundle"
+    if not (bundle / LOCK_FILE).exists():
+        return None
+    manifest = parse_manifest(_blob(bundle, BundleLock.load(bundle).image(name).sha256).read_bytes(), name)
+    for layer in manifest.layers:
+        archive = ("tar", "--extract", "--zstd", "--file", _blob(bundle, layer.digest), "--directory", directory)
+        subprocess.run(archive, check=True)
+    return Path(shutil.which(name, path=directory / "usr/local/bin") or pytest.fail(f"image {name} has no {name}"))
+
+
+def _blob(bundle: Path, digest: str) -> Path:
+    return bundle / "blobs" / "sha256" / digest.removeprefix("sha256:")
 
 
 @pytest.fixture(scope="session")
 def credentials(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Credentials]:
-    etcd, apiserver = _binary("etcd"), _binary("kube-apiserver")
-    if etcd is None or apiserver is None:
-        pytest.skip("no etcd and kube-apiserver: put them on PATH or name their directory in LLMPROV_TEST_BINARIES")
     directory = tmp_path_factory.mktemp("apiserver")
+    etcd, apiserver = (_binary(name, directory) for name in ("etcd", "kube-apiserver"))
+    if etcd is None or apiserver is None:
+        pytest.skip("no etcd and kube-apiserver on PATH and no bundle to take them from: make bundle")
     certificates = _certificates(directory)
     with ExitStack() as running:
         peer, client, port = (_free_port() for _ in range(3))
