@@ -45,7 +45,7 @@ molecule: bundle ## Role scenarios on lab hosts
 bench: setup-lab ## Speed as ratios within one run
 	@$(VENV)/python -m tests.bench.install
 
-test: lint unit lab-test ## The whole suite
+test: lint bundle unit lab-test ## The whole suite
 
 wheel: setup ## Build dist/*.whl
 	@$(VENV)/python -m build --wheel --no-isolation --outdir dist
