@@ -15,10 +15,12 @@ from tests.lab.conftest import Lab, booted
 
 pytestmark = pytest.mark.lab
 
-# What an install could leave behind. Left out: what the running system itself changes, and the tests' own connections.
+# What an install could leave behind. Left out: what the running system itself changes, the tests' own connections,
+# and the backups that dpkg and ucf keep of their own books.
 _FILES = r"""
 sudo find / -xdev \( -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /dev -o -path /home
-  -o -path /var/log -o -path /var/tmp -o -path /var/cache -o -path /var/lib/systemd \) -prune
+  -o -path /var/log -o -path /var/tmp -o -path /var/cache -o -path /var/lib/systemd
+  -o -path '/var/lib/dpkg/*-old' -o -path '/var/lib/ucf/*.[0-9]' \) -prune
   -o \( -type f -o -type l \) -printf '%p\n' | sort
 """
 _UNITS = "systemctl list-unit-files --no-legend --type=service,socket,timer | awk '{print $1, $2}' | sort"
