@@ -69,6 +69,10 @@ class Lab:
         return done.stdout
 
 
+# Keeps kubectl's cache out of the host's files, which some tests compare.
+KUBECTL = "sudo kubectl --kubeconfig /etc/kubernetes/admin.conf --cache-dir /run/kubectl-cache"
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _requirements() -> None:
     if os.geteuid() != 0:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.conftest import Lab, booted
+from tests.lab.conftest import KUBECTL, Lab, booted
 
 pytestmark = pytest.mark.lab
 
@@ -77,7 +77,7 @@ def test_the_same_command_completes_and_then_changes_nothing(lab: Lab) -> None:
     _install(lab)
     again = _install(lab)
     assert {host: counts["changed"] for host, counts in again["hosts"].items()} == {"cp1": 0, "gpu1": 0}
-    nodes = lab.ssh("cp1", "sudo kubectl --kubeconfig /etc/kubernetes/admin.conf get nodes --no-headers")
+    nodes = lab.ssh("cp1", f"{KUBECTL} get nodes --no-headers")
     assert [line.split()[:2] for line in sorted(nodes.splitlines())] == [["cp1", "Ready"], ["gpu1", "Ready"]]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.conftest import Lab, booted
+from tests.lab.conftest import KUBECTL, Lab, booted
 
 pytestmark = pytest.mark.lab
 CHECKOUT = Path(__file__).parents[2]
@@ -64,5 +64,5 @@ def test_bare_hosts_become_nodes(lab: Lab) -> None:
     lab.llmprov("preflight", "-i", str(lab.inventory))
     document = lab.llmprov("install", "-i", str(lab.inventory), "--until", "worker", "--json").json
     assert set(document["hosts"]) == {"cp1", "gpu1"}
-    nodes = lab.ssh("cp1", "sudo kubectl --kubeconfig /etc/kubernetes/admin.conf get nodes --no-headers")
+    nodes = lab.ssh("cp1", f"{KUBECTL} get nodes --no-headers")
     assert [line.split()[1] for line in nodes.splitlines()] == ["Ready", "Ready"]
