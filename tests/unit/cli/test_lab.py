@@ -16,7 +16,7 @@ from llmprov.lab.spec import LabSpec, build, of_size
 
 STATUS = LabStatus(
     name="unit",
-    inventories=("/work/inventories/lab",),
+    inventories=("/srv/inventories/lab",),
     hosts=(
         HostStatus("cp1", "10.77.0.11", ("control_plane",), "trixie", "ready", "4G", None),
         HostStatus("gpu1", "10.77.0.21", ("gpu_workers",), "bookworm", "off", None, "2G"),
@@ -52,7 +52,7 @@ def test_up_without_options_is_three_hosts_in_the_lab_inventory(asked: list[tupl
     assert spec.name == "default"
     assert inventory == Path("inventories/lab")
     assert "boot to SSH 1.5 s" in printed
-    assert "ansible -i /work/inventories/lab all -m ping" in printed
+    assert "ansible -i /srv/inventories/lab all -m ping" in printed
 
 
 def test_options_override_the_file(asked: list[tuple[LabSpec, Path]], tmp_path: Path) -> None:
