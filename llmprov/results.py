@@ -56,7 +56,7 @@ class Objects:
     Attributes:
         changes: how many were created, changed or deleted.
         models: those that answer now; empty when the install ended before.
-        starts: how long each replica's engine took to start.
+        starts: how long the engines of replicas that this run started took.
     """
 
     changes: int = 0
@@ -79,7 +79,7 @@ class InstallResult:
         changes: tasks that changed something (would have, in check mode), as `host: task`.
         objects: None when the install ended before there was a cluster.
         phases: where the time went.
-        pulls: images that the workers pulled ahead.
+        pulls: images that the workers pulled ahead in this run.
         seconds: from start to end.
     """
 

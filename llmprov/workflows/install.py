@@ -156,8 +156,8 @@ class _Run:
         )
 
     def pulls(self, objects: Objects | None) -> tuple[Pulled, ...]:
-        """Ask the workers how long their pulls took, once models answer."""
-        found = pulls(self.cluster.gpu_workers) if objects is not None else ()
+        """Ask the workers how long this run's pulls took, once models answer."""
+        found = pulls(self.cluster.gpu_workers, within=self.phases.seconds) if objects is not None else ()
         for pulled in found:
             self.journal.record("pull", host=pulled.host, image=pulled.image, seconds=pulled.seconds)
         for start in objects.starts if objects is not None else ():

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from llmprov import ssh
 from llmprov.bundle.lock import BundleLock, LockedArtifact
@@ -15,6 +15,9 @@ from llmprov.workflows.references import pinned
 
 UNIT = "llmprov-prepull.service"
 _AT_ONCE = 16
+# One call for both: the pulls are compared with the time on the host's own clock, which may differ from this one's.
+_SHOW = f"date +now=%s.%N; exec systemctl show --timestamp=us+utc --property=ExecStart {UNIT}"
+_NOW = re.compile(r"^now=([0-9.]+)$", re.MULTILINE)
 _PULL = re.compile(r"start_time=\[([^\]]+)\] ; stop_time=\[([^\]]+)\]")
 _IMAGE = re.compile(r"argv\[\]=.* images pull .*?(\S+@sha256:[0-9a-f]{64})")
 
@@ -45,10 +48,10 @@ def staged_images(models: Iterable[ModelSpec], lock: BundleLock) -> Staged:
     return Staged(tuple(image.name for image in found), tuple(pinned(image) for image in found))
 
 
-def pulls(hosts: Sequence[Host]) -> tuple[Pulled, ...]:
-    """Ask the hosts how long their pulls took; a host that cannot say is left out."""
+def pulls(hosts: Sequence[Host], *, within: float) -> tuple[Pulled, ...]:
+    """Ask the hosts how long the pulls of the last `within` seconds took; a host that cannot say is left out."""
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return tuple(pulled for found in pool.map(_of_host, hosts) for pulled in found)
+        return tuple(pulled for found in pool.map(lambda host: _of_host(host, within), hosts) for pulled in found)
 
 
 def _weights(model: ModelSpec, lock: BundleLock) -> LockedArtifact | None:
@@ -64,22 +67,29 @@ def _find(wanted: str, lock: BundleLock, *, by_name: bool) -> LockedArtifact | N
     return next((image for image in lock.images if wanted == image.ref), None)
 
 
-def _of_host(host: Host) -> tuple[Pulled, ...]:
-    command = ("systemctl", "show", "--timestamp=us+utc", "--property=ExecStart", UNIT)
+def _of_host(host: Host, within: float) -> tuple[Pulled, ...]:
     try:
-        shown = ssh.run(host.ssh, command)
+        shown = ssh.run(host.ssh, ("sh", "-c", _SHOW))
     except HostConnectionError:
         return ()
-    return tuple(parse(host.name, shown.stdout.decode(errors="replace")))
+    return tuple(parse(host.name, shown.stdout.decode(errors="replace"), within=within))
 
 
-def parse(host: str, shown: str) -> Iterable[Pulled]:
-    """Read what systemd knows about the unit's commands; those that have not ended are left out."""
+def parse(host: str, shown: str, *, within: float) -> Iterable[Pulled]:
+    """Read the host's time and what systemd knows about the unit's commands.
+
+    Those that began more than `within` seconds ago, or have not ended, are left out.
+    """
+    now = _NOW.search(shown)
+    if now is None:
+        return
+    since = datetime.fromtimestamp(float(now[1]), UTC) - timedelta(seconds=within)
     for line in shown.splitlines():
         image, times = _IMAGE.search(line), _PULL.search(line)
         if image and times and "n/a" not in times.group(0):
             started, stopped = (_time(text) for text in times.groups())
-            yield Pulled(host, image[1], round((stopped - started).total_seconds(), 2))
+            if started >= since:
+                yield Pulled(host, image[1], round((stopped - started).total_seconds(), 2))
 
 
 def _time(text: str) -> datetime:

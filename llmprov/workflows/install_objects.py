@@ -5,7 +5,9 @@ from dataclasses import replace
 
 from llmprov.bundle.lock import BundleLock
 from llmprov.cluster.client import Cluster
+from llmprov.cluster.objects import POD, Pod
 from llmprov.inventory import Inventory
+from llmprov.manifests.model import MODEL_LABEL, NAMESPACE
 from llmprov.progress import Progress
 from llmprov.results import EngineStart, Objects, Served
 from llmprov.workflows import cluster as clusters
@@ -55,12 +57,20 @@ def apply_objects(
 
 
 def _models(api: Cluster, inventory: Inventory, lock: BundleLock, progress: Progress, done: Objects) -> Objects:
+    before = _replicas(api)
     changes = models.deploy(api, inventory, lock, progress).changes
     ready = models.wait_ready(api, inventory, progress)
     starts = [
         EngineStart(replica.node, replica.pod, replica.engine_start_seconds)
         for model in ready
         for replica in model.replicas
+        if replica.pod not in before
     ]
     served = tuple(Served(model.name, model.endpoint) for model in ready)
     return replace(done.plus(changes), models=served, starts=tuple(starts))
+
+
+def _replicas(api: Cluster) -> frozenset[str]:
+    """Return the names of the models' pods; a pod that a run finds there is not one that it started."""
+    listed = api.list(POD, NAMESPACE, selector=MODEL_LABEL).items
+    return frozenset(Pod.model_validate(item).metadata.name for item in listed)

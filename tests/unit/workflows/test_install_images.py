@@ -9,6 +9,7 @@ from llmprov.workflows.install_images import parse, staged_images
 
 DIGEST = "ab" * 32
 SHOWN = f"""\
+now=1795369600.000000000
 ExecStart={{ path=/usr/local/bin/ctr ; argv[]=/usr/local/bin/ctr --namespace k8s.io images pull --hosts-dir /etc/containerd/certs.d docker.io/vllm/vllm-openai@sha256:{DIGEST} ; ignore_errors=no ; start_time=[Sun 2026-11-22 17:44:15.500000 UTC] ; stop_time=[Sun 2026-11-22 17:45:20.750000 UTC] ; pid=65 ; code=exited ; status=0 }}
 ExecStart={{ path=/usr/local/bin/ctr ; argv[]=/usr/local/bin/ctr --namespace k8s.io images pull llmprov.internal/models/m@sha256:{DIGEST} ; ignore_errors=no ; start_time=[n/a] ; stop_time=[n/a] ; pid=0 ; code=(null) ; status=0/0 }}
 ExecStart={{ path=/usr/local/bin/ctr ; argv[]=/usr/local/bin/ctr content prune references ; ignore_errors=no ; start_time=[Sun 2026-11-22 17:45:20.8 UTC] ; stop_time=[Sun 2026-11-22 17:45:20.9 UTC] ; pid=66 ; code=exited ; status=0 }}
@@ -32,9 +33,19 @@ LOCK = BundleLock.of(
 
 
 def test_pulls_that_ended_are_read() -> None:
-    (pulled,) = parse("gpu1", SHOWN)
+    (pulled,) = parse("gpu1", SHOWN, within=300)
     assert (pulled.host, pulled.seconds) == ("gpu1", 65.25)
     assert pulled.image == f"docker.io/vllm/vllm-openai@sha256:{DIGEST}"
+
+
+def test_pulls_of_an_earlier_run_are_left_out() -> None:
+    began = 144.5  # the pull began so many seconds before the host's clock showed `now`
+    assert len(list(parse("gpu1", SHOWN, within=began))) == 1
+    assert list(parse("gpu1", SHOWN, within=began - 0.1)) == []
+
+
+def test_a_host_that_tells_no_time_is_left_out() -> None:
+    assert list(parse("gpu1", "sh: systemctl: not found\n", within=300)) == []
 
 
 @pytest.mark.parametrize(
