@@ -75,6 +75,7 @@ class InstallResult:
     Attributes:
         inventory: as the user named it.
         check: whether nothing was to change.
+        warnings: of the inventory and of preflight, one line each, with the remedy.
         hosts: outcome by host, with the number of changes.
         changes: tasks that changed something (would have, in check mode), as `host: task`.
         objects: None when the install ended before there was a cluster.
@@ -85,6 +86,7 @@ class InstallResult:
 
     inventory: Path
     check: bool
+    warnings: tuple[str, ...]
     hosts: RunResult
     changes: tuple[str, ...]
     objects: Objects | None

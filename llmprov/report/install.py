@@ -36,6 +36,7 @@ def install_json(report: InstallResult) -> dict[str, object]:
     return {
         "check": report.check,
         "seconds": round(report.seconds, 2),
+        "warnings": list(report.warnings),
         "hosts": hosts_json(report.hosts),
         "changes": list(report.changes),
         "phases": [

@@ -68,9 +68,7 @@ def install(request: Request, progress: Progress, *, on_output: Callable[[str], 
         with phases.phase("bundle"):
             lock = require_whole(cluster.settings.bundle_dir, progress)
             images = staged_images(cluster.models if "models" in _names(request) else (), lock)
-        if request.preflight:
-            with phases.timed("preflight"):
-                preflight.run(cluster, progress, limit=request.limit).raise_for_errors()
+        warnings = (*cluster.warnings, *_preflight(request, cluster, phases, progress))
         run = _Run(request, cluster, lock, images, journal, phases, progress)
         with PushBeside(run.push_command(), f"push {', '.join(images.artifacts)}", phases) as push:
             hosts, changes = run.hosts(push, on_output)
@@ -78,6 +76,7 @@ def install(request: Request, progress: Progress, *, on_output: Callable[[str], 
         return InstallResult(
             inventory=request.inventory,
             check=request.check,
+            warnings=warnings,
             hosts=hosts,
             changes=changes,
             objects=objects,
@@ -93,6 +92,19 @@ def _inventory(request: Request, phases: Phases, progress: Progress) -> Inventor
     for warning in cluster.warnings:
         progress.note(warning)
     return cluster
+
+
+def _preflight(request: Request, cluster: Inventory, phases: Phases, progress: Progress) -> tuple[str, ...]:
+    """Check the hosts; return and say what somebody should know although it does not stop the install."""
+    if not request.preflight:
+        return ()
+    with phases.timed("preflight"):
+        report = preflight.run(cluster, progress, limit=request.limit)
+    warnings = tuple(finding.line for finding in report.warnings)
+    for warning in warnings:
+        progress.note(warning)
+    report.raise_for_errors()
+    return warnings
 
 
 def _reaches_objects(request: Request) -> bool:

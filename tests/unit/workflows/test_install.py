@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from llmprov.errors import BundleError, InstallError, InventoryError
+from llmprov.errors import BundleError, InstallError, InventoryError, PreflightError
+from llmprov.preflight import Finding, PreflightReport, Severity
 from llmprov.progress import NullProgress
 from llmprov.report import install as report
 from llmprov.report.tracker import Node, TrackingProgress
 from llmprov.runner.journal import read
+from llmprov.workflows import preflight
 from llmprov.workflows.install import Request, install
 from llmprov.workflows.reset import load, reset
 
@@ -22,9 +24,13 @@ class _Names(TrackingProgress):
     def __init__(self) -> None:
         super().__init__()
         self.ended: list[tuple[str, bool]] = []
+        self.notes: list[str] = []
 
     def on_end(self, node: Node) -> None:
         self.ended.append((node.name, node.failed))
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
 
 
 def test_the_first_run_changes_and_the_second_does_not(inventory: Path, target: Path) -> None:
@@ -66,6 +72,33 @@ def test_hosts_and_stages_are_shown_and_failures_marked(inventory: Path, tmp_pat
     assert ("cp1 registry", True) in shown.ended
     last = _journal(tmp_path)[-1]
     assert (last["event"], last["ok"]) == ("end", False)
+
+
+SWAP = Finding("gpu1", "swap", "swap /dev/sda2 is on", "nothing to do", Severity.WARNING)
+FULL = Finding("cp1", "disk", "/var has 1 GiB left", "make room")
+
+
+def test_warnings_of_preflight_are_said_and_kept(
+    inventory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(preflight, "run", lambda *_, **__: PreflightReport(("cp1", "gpu1"), (SWAP,)))
+    shown = _Names()
+    result = install(Request(inventory=inventory, until="base"), shown)
+    assert SWAP.line in shown.notes
+    assert SWAP.line in result.warnings
+    report.print_install(result, as_json=True)
+    assert SWAP.line in json.loads(capsys.readouterr().out)["warnings"]
+
+
+def test_warnings_of_preflight_are_said_when_errors_end_the_install(
+    inventory: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "run", lambda *_, **__: PreflightReport(("cp1", "gpu1"), (SWAP, FULL)))
+    shown = _Names()
+    with pytest.raises(PreflightError, match="1 error on cp1"):
+        install(Request(inventory=inventory, until="base"), shown)
+    assert SWAP.line in shown.notes
+    assert list(target.iterdir()) == []
 
 
 def test_a_bad_inventory_ends_before_any_host(tmp_path: Path) -> None:
