@@ -138,12 +138,13 @@ def _build_one(workshop: Workshop, catalog: Catalog, spec: ArtifactSpec, needs: 
     key = _key(workshop, spec, needs)
     if (known := workshop.recipes.get(key)) is not None:
         return known
-    workdir = workshop.store.temporary_path()
     log = workshop.cache / "logs" / f"{catalog.name}-{spec.name}.log"
     log.unlink(missing_ok=True)
     try:
-        workdir.mkdir()
-        with workshop.progress.step(spec.name, spec.source.describe()) as step:
+        with (
+            workshop.store.directory() as workdir,
+            workshop.progress.step(spec.name, spec.source.describe()) as step,
+        ):
             context = BuildContext(
                 store=workshop.store,
                 workdir=workdir,
@@ -158,10 +159,7 @@ def _build_one(workshop: Workshop, catalog: Catalog, spec: ArtifactSpec, needs: 
         workshop.recipes.put(key, built)
     except OSError as error:
         raise disk_error(error, workshop.cache) from error
-    else:
-        return built
-    finally:
-        shutil.rmtree(workdir, ignore_errors=True)
+    return built
 
 
 def _key(workshop: Workshop, spec: ArtifactSpec, needs: Mapping[str, Built]) -> str:

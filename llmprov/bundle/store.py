@@ -161,6 +161,16 @@ class BlobStore:
             finally:
                 writer.path.unlink(missing_ok=True)
 
+    @contextmanager
+    def directory(self) -> Iterator[Path]:
+        """Make a directory on the store's file system; it goes with all that is in it."""
+        path = self.temporary_path()
+        path.mkdir()
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path)
+
     def temporary_path(self) -> Path:
         """A new name on the store's file system, swept by `sweep` once this process is gone."""
         return self._temporary / f"{os.getpid()}-{uuid.uuid4().hex}"

@@ -82,7 +82,8 @@ def ensure(suite: Suite | str, progress: Progress | None = None) -> Path:
 
 def _build(suite: Suite, final: Path) -> None:
     partial = final.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    if partial.exists():  # of a build that was killed
+        shutil.rmtree(partial)
     run(_command(suite, partial))
     partial.chmod(0o755)
     partial.rename(final)

@@ -54,7 +54,8 @@ class Host:
         """Make the host's own files unless they are complete; `lower` is the base it shares."""
         if self.files.plan.exists():
             return
-        shutil.rmtree(self.files.root, ignore_errors=True)
+        if self.files.root.exists():  # of an `up` that was killed
+            shutil.rmtree(self.files.root)
         upper = self.files.root / "upper"
         for directory in (upper, self.files.root / "work", self.files.root / "root"):
             directory.mkdir(parents=True)
