@@ -27,7 +27,7 @@ def check_models(
         yield from _check_engine(model)
     gpu_workers = [host for host in hosts if GPU_WORKERS in host.groups]
     for model in models:
-        if model.spec.resources.gpus and model.spec.replicas and not gpu_workers:
+        if model.spec.resources.gpus and model.spec.replicas.max and not gpu_workers:
             problem = f"model {model.spec.name} needs GPUs, and group gpu_workers has no host"
             yield Finding(problem, "name the hosts that have GPUs in gpu_workers", model.place("resources"))
     if settings and settings.gpu_mode == "simulated" and gpu_workers:
@@ -74,8 +74,8 @@ def _check_simulated(models: Sequence[ModelFile], per_host: int, hosts: int) -> 
     wanted = 0
     for model in models:
         gpus = model.spec.resources.gpus
-        wanted += gpus * model.spec.replicas
-        if gpus > per_host and model.spec.replicas:
+        wanted += gpus * model.spec.replicas.max
+        if gpus > per_host and model.spec.replicas.max:
             yield Finding(
                 f"one replica needs more GPUs than any host has ({per_host})",
                 "lower it, or raise cluster_simulated_gpus",

@@ -91,7 +91,7 @@ def check_model_gpus(context: Context) -> Iterator[Finding]:
         return
     most = max(len(context.facts[host.name].gpus) for host in answered)
     for model in inventory.models:
-        if model.replicas and model.resources.gpus > most:
+        if model.replicas.max and model.resources.gpus > most:
             problem = f"a replica of model {model.name} needs {model.resources.gpus} GPUs; the largest host has {most}"
             yield error("", "gpu", problem, "lower resources.gpus of the model")
 

@@ -81,13 +81,13 @@ def model_inputs(model: ModelSpec, pinned: ModelImages, spare: int) -> ModelInpu
         args=model.engine.args,
         env=model.engine.env,
         gpus=model.resources.gpus,
-        replicas=model.replicas,
+        replicas=model.replicas.min,
         memory=model.resources.memory,
         shared_memory=model.resources.shared_memory,
         max_model_len=model.max_model_len,
         startup_seconds=model.timeouts.startup_seconds,
         drain_seconds=model.timeouts.drain_seconds,
-        strategy=strategy(gpus=model.resources.gpus, replicas=model.replicas, spare_gpus=spare),
+        strategy=strategy(gpus=model.resources.gpus, replicas=model.replicas.min, spare_gpus=spare),
     )
 
 
@@ -98,5 +98,5 @@ def endpoint(name: str, inventory: Inventory) -> str:
 
 def spare_gpus(cluster: Cluster, inventory: Inventory) -> int:
     """Return how many GPUs of the cluster no model of the inventory asks for."""
-    asked = sum(model.resources.gpus * model.replicas for model in inventory.models)
+    asked = sum(model.resources.gpus * model.replicas.min for model in inventory.models)
     return sum(state.gpus for state in node_states(cluster) if state.schedulable) - asked

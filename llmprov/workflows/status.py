@@ -45,7 +45,7 @@ def model_states(cluster: Cluster, inventory: Inventory) -> tuple[ModelState, ..
         state.name: state for state in (_model(Deployment.model_validate(i), pods, events, inventory) for i in listed)
     }
     for model in inventory.models:
-        missing = ModelState(model.name, model.public_name, 0, model.replicas, "", "", None, ("not deployed",))
+        missing = ModelState(model.name, model.public_name, 0, model.replicas.min, "", "", None, ("not deployed",))
         states.setdefault(model.name, missing)
     return tuple(states[name] for name in sorted(states))
 

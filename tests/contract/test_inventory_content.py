@@ -28,7 +28,7 @@ def test_the_example_is_a_valid_production_rack() -> None:
     assert len(inventory.gpu_workers) == 4
     assert inventory.settings.gpu_mode == "real"
     assert inventory.settings.api_host not in {host.node_address for host in inventory.hosts}
-    assert sum(model.resources.gpus * model.replicas for model in inventory.models) <= 4 * 8
+    assert sum(model.resources.gpus * model.replicas.max for model in inventory.models) <= 4 * 8
     assert inventory.warnings == ()
 
 

@@ -147,7 +147,26 @@ MODEL_CASES = [
     ("name: chat\nsource: {}", "give exactly one of image, artifact"),
     ("name: chat\nsource: {artifact: a}\nreplica: 2", "m.yml:3: replica = 2: unknown key → did you mean replicas?"),
     ("name: chat\nsource: {artifact: a}\nreplicas: -1", "replicas = -1: should be greater than or equal to 0"),
-    ("name: chat\nsource: {artifact: a}\nreplicas: two", "replicas = 'two': should be a valid integer"),
+    ("name: chat\nsource: {artifact: a}\nreplicas: two", "replicas = 'two': should be a whole number, or two of them"),
+    ("name: chat\nsource: {artifact: a}\nreplicas: true", "replicas = True: should be a whole number"),
+    (
+        "name: chat\nsource: {artifact: a}\nreplicas: {min: 3, max: 1}",
+        "m.yml:3: replicas = {'min': 3, 'max': 1}: min (3) is more",
+    ),
+    ("name: chat\nsource: {artifact: a}\nreplicas: {min: 0, max: 1}", "min must be at least 1"),
+    ("name: chat\nsource: {artifact: a}\nreplicas: {min: 1}", "m.yml:3: replicas.max: is missing → add max"),
+    (
+        "name: chat\nsource: {artifact: a}\nreplicas: {min: 1, mx: 2}",
+        "replicas.mx = 2: unknown key → did you mean max?",
+    ),
+    (
+        "name: chat\nsource: {artifact: a}\nrollout: {strategy: fast}",
+        "rollout.strategy = 'fast': should be 'auto', 'surge' or",
+    ),
+    (
+        "name: chat\nsource: {artifact: a}\nautoscaling: {cooldown: 2}",
+        "autoscaling.cooldown = 2: unknown key",
+    ),
     ("name: chat\nsource: {artifact: a}\nresources: {gpu: 1}", "resources.gpu = 1: unknown key → did you mean gpus?"),
     ("name: chat\nsource: {artifact: a}\nresources: {memory: 8GB}", "resources.memory = '8GB': is no quantity"),
     ("name: chat\nsource: {artifact: a}\nengine: {args: [--port=1]}", "llmprov sets this argument itself → remove it"),
