@@ -157,6 +157,11 @@ class BuildContext:
     log: Path | None = None
     cancelled: Event = field(default_factory=Event)
 
+    @property
+    def wheels(self) -> Path:
+        """Where Python wheels are kept from one build to the next."""
+        return self.store.root.with_name("wheels")
+
     def file(self, name: str) -> Path:
         """The stored file of a needed artifact (read-only, mode 0444: give it its mode in the image)."""
         built = self.needs.get(name)

@@ -45,6 +45,8 @@ def platform_options(python: str) -> list[str]:
 def install(context: BuildContext, lock: Path, target: Path, python: str) -> None:
     """Install exactly the locked files into a directory, without compiling them.
 
+    They are downloaded once: what is in `context.wheels` and has the locked hash is taken from there.
+
     Args:
         context: of the build.
         lock: a requirements file in which every package has a version and hashes.
@@ -52,10 +54,16 @@ def install(context: BuildContext, lock: Path, target: Path, python: str) -> Non
         python: major and minor version of the image's Python.
     """
     context.step.update(f"downloading {len(pins(lock.read_text()))} Python packages")
-    options = ["--no-deps", "--require-hashes", "--no-compile", "--no-warn-conflicts", "--disable-pip-version-check"]
-    argv = [*pip_command(), "install", "--quiet", *options, *platform_options(python)]
-    # pip moves gigabytes from its temporary directory into the target: a rename only on the same file system.
-    context.run([*argv, f"--target={target}", f"--requirement={lock}"], env={"TMPDIR": str(context.workdir)})
+    _pip(context, lock, python, "download", f"--dest={context.wheels}", "--no-cache-dir")  # kept once is enough
+    context.step.update("installing Python packages")
+    local = ["--no-index", f"--find-links={context.wheels}"]
+    _pip(context, lock, python, "install", f"--target={target}", *local, "--no-compile", "--no-warn-conflicts")
+
+
+def _pip(context: BuildContext, lock: Path, python: str, verb: str, *options: str) -> None:
+    argv = [*pip_command(), verb, "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes", *options]
+    # pip moves gigabytes from its temporary directory to where they belong: a rename only on the same file system.
+    context.run([*argv, *platform_options(python), f"--requirement={lock}"], env={"TMPDIR": str(context.workdir)})
 
 
 def _pip_problem() -> str:

