@@ -1,37 +1,24 @@
 """Makes a set of objects be in the cluster, and nothing that used to belong to the set."""
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from llmprov.cluster.client import Cluster, Object
+from llmprov.cluster.crds import wait_established
+from llmprov.cluster.kinds import CRD, JOB, NEVER_PRUNED, ORDER
 from llmprov.cluster.objects import Header, Kind
+from llmprov.cluster.wait import Selection, watch_until
 from llmprov.errors import ClusterError
 from llmprov.progress import Progress
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 SET = "llmprov.io/set"
 
-# Kinds in the order in which one needs the other. Those of this list are also searched for objects that left a set.
-_ORDER: tuple[Kind, ...] = (
-    Kind("v1", "Namespace"),
-    Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
-    Kind("scheduling.k8s.io/v1", "PriorityClass"),
-    Kind("v1", "ServiceAccount"),
-    Kind("rbac.authorization.k8s.io/v1", "ClusterRole"),
-    Kind("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"),
-    Kind("rbac.authorization.k8s.io/v1", "Role"),
-    Kind("rbac.authorization.k8s.io/v1", "RoleBinding"),
-    Kind("v1", "ConfigMap"),
-    Kind("v1", "Secret"),
-    Kind("networking.k8s.io/v1", "NetworkPolicy"),
-    Kind("v1", "Service"),
-    Kind("policy/v1", "PodDisruptionBudget"),
-    Kind("apps/v1", "DaemonSet"),
-    Kind("apps/v1", "StatefulSet"),
-    Kind("apps/v1", "Deployment"),
-)
-# Deleting these deletes what others keep in them: never without being asked.
-_NEVER_PRUNED = frozenset({"Namespace", "CustomResourceDefinition"})
+# A finished Job cannot be changed: it is known by what made it, and made anew when that changes.
+_JOB_HASH = "llmprov.io/job-hash"
+_DELETE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +37,13 @@ class Applied:
 
 
 def apply_set(
-    cluster: Cluster, name: str, objects: Sequence[Object], progress: Progress, *, take_over: bool = False
+    cluster: Cluster,
+    name: str,
+    objects: Sequence[Object],
+    progress: Progress,
+    *,
+    take_over: bool = False,
+    within: str = "",
 ) -> Applied:
     """Apply the objects in an order that works, then delete what carries the set's label and is not among them.
 
@@ -60,6 +53,7 @@ def apply_set(
         objects: the whole set; the labels of the set are added here.
         progress: told which object is being applied.
         take_over: take fields over that somebody else owns, instead of failing.
+        within: a label selector; of the set only what it selects is looked at and pruned.
 
     Raises:
         ClusterError: an object is refused, or somebody else owns its fields; every such object is named.
@@ -67,46 +61,98 @@ def apply_set(
     labelled = [_labelled(item, name) for item in ordered(objects)]
     with progress.step(f"apply {name}") as step:
         before = _members(cluster, name, (Header.model_validate(item).resource for item in labelled))
-        outcome: dict[str, list[str]] = {"created": [], "changed": [], "unchanged": []}
-        refused: list[ClusterError] = []
+        run = _Run(cluster, name, before, take_over=take_over)
         for done, item in enumerate(labelled):
             header = Header.model_validate(item)
             step.update(header.label, done=done, total=len(labelled))
-            try:
-                after = Header.model_validate(cluster.apply(item, force=take_over))
-            except ClusterError as error:
-                refused.append(error)
-                if header.kind == "Namespace":
-                    break  # nothing in it could be applied
-                continue
-            outcome[_verdict(before.get(_key(header)), after)].append(header.label)
-        if refused:
-            raise _joined(name, refused)
+            if not run.apply(item, header):
+                break
+        if run.refused:
+            raise _joined(name, run.refused)
         kept = {_key(Header.model_validate(item)) for item in labelled}
         pruned = _prune(cluster, [header for key, header in before.items() if key not in kept])
         step.update(f"{len(labelled)} objects", done=len(labelled), total=len(labelled))
-    created, changed, unchanged = (tuple(names) for names in outcome.values())
-    return Applied(created, changed, unchanged, pruned)
+    return Applied(tuple(run.created), tuple(run.changed), tuple(run.unchanged), pruned)
+
+
+@dataclass
+class _Run:
+    """One set on its way into the cluster."""
+
+    cluster: Cluster
+    set_name: str
+    before: Mapping[tuple[Kind, str, str], Header]
+    take_over: bool
+
+    def __post_init__(self) -> None:
+        self.created: list[str] = []
+        self.changed: list[str] = []
+        self.unchanged: list[str] = []
+        self.refused: list[ClusterError] = []
+        self._definitions: list[str] = []
+
+    def apply(self, item: Object, header: Header) -> bool:
+        """Apply one object; False when nothing that comes after it could be applied."""
+        before = self.before.get(_key(header))
+        try:
+            if header.resource == CRD:
+                self._definitions.append(header.metadata.name)
+            elif self._definitions:
+                self._establish()
+            after = self._job(item, header, before) if header.resource == JOB else self._apply(item)
+        except ClusterError as error:
+            self.refused.append(error)
+            return header.kind != "Namespace"
+        self._verdict(before, after).append(header.label)
+        return True
+
+    def _apply(self, item: Object) -> Header:
+        return Header.model_validate(self.cluster.apply(item, force=self.take_over))
+
+    def _establish(self) -> None:
+        names, self._definitions = self._definitions, []
+        wait_established(self.cluster, names, selector=_selector(self.set_name))
+
+    def _job(self, item: Object, header: Header, before: Header | None) -> Header:
+        digest = hashlib.sha256(json.dumps(item, sort_keys=True).encode()).hexdigest()[:16]
+        if before is not None:
+            if before.metadata.annotations.get(_JOB_HASH) == digest:
+                return before
+            _delete_and_wait(self.cluster, before)
+        return self._apply(_with_metadata(item, "annotations", {_JOB_HASH: digest}))
+
+    def _verdict(self, before: Header | None, after: Header) -> list[str]:
+        if before is None:
+            return self.created
+        same = before.metadata.resource_version == after.metadata.resource_version
+        return self.unchanged if same else self.changed
 
 
 def ordered(objects: Iterable[Object]) -> list[Object]:
     """Sort objects so that each comes after what it needs; kinds that are not known here come last, as given."""
-    ranks = {kind: rank for rank, kind in enumerate(_ORDER)}
+    ranks = {kind: rank for rank, kind in enumerate(ORDER)}
     return sorted(objects, key=lambda item: ranks.get(Header.model_validate(item).resource, len(ranks)))
 
 
 def _labelled(item: Object, name: str) -> Object:
+    return _with_metadata(item, "labels", {MANAGED_BY: "llmprov", SET: name})
+
+
+def _with_metadata(item: Object, field: str, values: Mapping[str, str]) -> Object:
     metadata = item["metadata"]
     if not isinstance(metadata, Mapping):
         raise TypeError(f"object without metadata: {item}")
-    labels = {**metadata.get("labels", {}), MANAGED_BY: "llmprov", SET: name}
-    return {**item, "metadata": {**metadata, "labels": labels}}
+    return {**item, "metadata": {**metadata, field: {**metadata.get(field, {}), **values}}}
+
+
+def _selector(name: str) -> str:
+    return f"{MANAGED_BY}=llmprov,{SET}={name}"
 
 
 def _members(cluster: Cluster, name: str, kinds: Iterable[Kind]) -> dict[tuple[Kind, str, str], Header]:
-    selector = f"{MANAGED_BY}=llmprov,{SET}={name}"
-    known = dict.fromkeys((*_ORDER, *kinds))
-    listed = (cluster.list(kind, selector=selector).items for kind in known if cluster.serves(kind))
+    served = cluster.groups()
+    known = [kind for kind in dict.fromkeys((*ORDER, *kinds)) if kind.api_version in served and cluster.serves(kind)]
+    listed = (cluster.list(kind, selector=_selector(name)).items for kind in known)
     headers = (Header.model_validate(item) for items in listed for item in items)
     return {_key(header): header for header in headers}
 
@@ -115,18 +161,29 @@ def _key(header: Header) -> tuple[Kind, str, str]:
     return header.resource, header.metadata.namespace, header.metadata.name
 
 
-def _verdict(before: Header | None, after: Header) -> str:
-    if before is None:
-        return "created"
-    same = before.metadata.resource_version == after.metadata.resource_version
-    return "unchanged" if same else "changed"
-
-
 def _prune(cluster: Cluster, leftovers: Sequence[Header]) -> tuple[str, ...]:
-    doomed = [header for header in leftovers if header.kind not in _NEVER_PRUNED]
+    doomed = [header for header in leftovers if header.kind not in NEVER_PRUNED]
     for header in reversed(doomed):
         cluster.delete(header.resource, header.metadata.name, header.metadata.namespace)
     return tuple(header.label for header in doomed)
+
+
+def _delete_and_wait(cluster: Cluster, header: Header) -> None:
+    """Delete an object and wait until it is gone: another takes its name."""
+    cluster.delete(header.resource, header.metadata.name, header.metadata.namespace)
+    uid = header.metadata.uid
+
+    def gone(items: Sequence[Object]) -> bool | None:
+        return None if any(Header.model_validate(item).metadata.uid == uid for item in items) else True
+
+    if (
+        watch_until(cluster, Selection(header.resource, header.metadata.namespace), gone, seconds=_DELETE_SECONDS)
+        is None
+    ):
+        raise ClusterError(
+            f"{header.label} is not gone {_DELETE_SECONDS:.0f} s after it was deleted",
+            remedy="a finalizer holds it: see its metadata, then run the same again",
+        )
 
 
 def _joined(name: str, refused: Sequence[ClusterError]) -> ClusterError:

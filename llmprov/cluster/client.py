@@ -94,12 +94,16 @@ class Cluster:
             return False
         return True
 
-    def apply(self, target: Object, *, force: bool = False) -> Object:
+    def apply(
+        self, target: Object, *, force: bool = False, dry_run: bool = False, manager: str = FIELD_MANAGER
+    ) -> Object:
         """Apply one object server-side, as the owner of the fields it names.
 
         Args:
             target: the whole object as it should be.
             force: take fields over that somebody else owns, instead of failing.
+            dry_run: only ask what it would become; nothing is stored.
+            manager: who owns the fields; one manager's second application drops what it no longer names.
         """
         header = Header.model_validate(target)
         return self._checked(
@@ -108,8 +112,9 @@ class Cluster:
                 body=target,
                 name=header.metadata.name,
                 namespace=header.metadata.namespace or None,
-                field_manager=FIELD_MANAGER,
+                field_manager=manager,
                 force_conflicts=force,
+                **({"dry_run": "All"} if dry_run else {}),
             ),
         )
 

@@ -74,7 +74,9 @@ class Condition(View):
     last_transition_time: datetime | None = None
 
 
-class _Conditions(View):
+class Conditions(View):
+    """The `status.conditions` of an object."""
+
     conditions: tuple[Condition, ...] = ()
 
     def condition(self, kind: str) -> Condition | None:
@@ -96,11 +98,25 @@ class NodeInfo(View):
     kernel_version: str = ""
 
 
-class NodeStatus(_Conditions):
+class Taint(View):
+    """What keeps pods off a node."""
+
+    key: str = ""
+    effect: str = ""
+
+
+class ContainerImage(View):
+    """An image that a node has, by all its names."""
+
+    names: tuple[str, ...] = ()
+
+
+class NodeStatus(Conditions):
     """`status` of a Node."""
 
     capacity: Mapping[str, str] = Field(default_factory=dict)
     allocatable: Mapping[str, str] = Field(default_factory=dict)
+    images: tuple[ContainerImage, ...] = ()
     node_info: NodeInfo = NodeInfo()
 
 
@@ -108,6 +124,7 @@ class NodeSpec(View):
     """`spec` of a Node."""
 
     unschedulable: bool = False
+    taints: tuple[Taint, ...] = ()
 
 
 class Node(Header):
@@ -157,7 +174,7 @@ class ContainerStatus(View):
     last_state: ContainerState = ContainerState()
 
 
-class PodStatus(_Conditions):
+class PodStatus(Conditions):
     """`status` of a Pod."""
 
     phase: str = ""
@@ -219,13 +236,47 @@ class Event(Header):
     last_timestamp: datetime | None = None
 
 
+class DefinitionNames(View):
+    """`spec.names` of a CustomResourceDefinition."""
+
+    kind: str = ""
+
+
+class DefinitionVersion(View):
+    """An entry of `spec.versions` of a CustomResourceDefinition."""
+
+    name: str = ""
+    served: bool = True
+
+
+class DefinitionSpec(View):
+    """`spec` of a CustomResourceDefinition."""
+
+    group: str = ""
+    names: DefinitionNames = DefinitionNames()
+    versions: tuple[DefinitionVersion, ...] = ()
+
+
+class Definition(Header):
+    """A CustomResourceDefinition."""
+
+    spec: DefinitionSpec = DefinitionSpec()
+    status: Conditions = Conditions()
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """What it makes the API serve."""
+        served = (version for version in self.spec.versions if version.served)
+        return tuple(Kind(f"{self.spec.group}/{version.name}", self.spec.names.kind) for version in served)
+
+
 class WorkloadSpec(View):
     """`spec` of a Deployment."""
 
     replicas: int = 1
 
 
-class WorkloadStatus(_Conditions):
+class WorkloadStatus(Conditions):
     """`status` of a Deployment or DaemonSet."""
 
     observed_generation: int = 0

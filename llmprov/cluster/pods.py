@@ -63,14 +63,20 @@ def activity(pod: Pod, events: Sequence[Event], now: datetime) -> str:
     return f"pulling {_short(pulling)} {where}" if pulling else f"scheduled {where}"
 
 
-def failure(pod: Pod, events: Sequence[Event], now: datetime) -> Failure | None:
+def failure(pod: Pod, events: Sequence[Event], now: datetime, *, freeing: bool = False) -> Failure | None:
     """Say why a pod will not come up, or None while it still may.
 
     What can pass by itself (a registry that restarts, GPUs that are being freed) is given a minute or two first.
+
+    Args:
+        pod: that may not serve yet.
+        events: about it.
+        now: to compare the API's timestamps with.
+        freeing: whether other pods are stopping, whose place it may get.
     """
     if pod.metadata.deletion_timestamp is not None or pod.ready:
         return None
-    return _unscheduled(pod, now) or _container(pod, events, now) or _mounts(pod, events, now)
+    return (None if freeing else _unscheduled(pod, now)) or _container(pod, events, now) or _mounts(pod, events, now)
 
 
 def timing(pod: Pod, events: Iterable[Event]) -> ReplicaTiming:

@@ -40,6 +40,10 @@ class Workload:
         return all(pod.metadata.labels.get(key) == value for key, value in self.labels.items())
 
 
+type Outcome = tuple[ReplicaTiming, ...] | ClusterError
+"""How long each replica took, or why the workload is not up."""
+
+
 def wait_rolled_out(
     cluster: Cluster, namespace: str, workloads: Sequence[Workload], progress: Progress
 ) -> Mapping[str, tuple[ReplicaTiming, ...]]:
@@ -52,22 +56,44 @@ def wait_rolled_out(
         ClusterError: pods cannot come up (with their last log lines), or the time is over (with what each pod does).
             One that fails does not hide another.
     """
+    outcomes = outcomes_of(cluster, namespace, workloads, progress)
+    errors = [outcome for outcome in outcomes.values() if isinstance(outcome, ClusterError)]
+    if errors:
+        raise joined(errors)
+    return {name: outcome for name, outcome in outcomes.items() if not isinstance(outcome, ClusterError)}
+
+
+def outcomes_of(
+    cluster: Cluster, namespace: str, workloads: Sequence[Workload], progress: Progress
+) -> Mapping[str, Outcome]:
+    """Wait like `wait_rolled_out`, and say of each workload what became of it."""
     with ExitStack() as steps:
         rollouts = [_Rollout(cluster, item, steps.enter_context(progress.step(item.title))) for item in workloads]
 
         def decide(items: Sequence[Object]) -> bool | None:
-            pods = [pod for pod in map(Pod.model_validate, items) if pod.metadata.deletion_timestamp is None]
+            found = [Pod.model_validate(item) for item in items]
+            pods = [pod for pod in found if pod.metadata.deletion_timestamp is None]
             events = _events(cluster, namespace)
             for rollout in rollouts:
-                rollout.look([pod for pod in pods if rollout.workload.owns(pod)], events)
+                mine = [pod for pod in pods if rollout.workload.owns(pod)]
+                # What a replica that stops still holds is about to be free.
+                rollout.look(mine, events, freeing=len(pods) < len(found))
             return True if all(rollout.over for rollout in rollouts) else None
 
         longest = max((item.seconds for item in workloads), default=0.0)
         watch_until(cluster, Selection(POD, namespace), decide, seconds=longest)
-        errors = [error for rollout in rollouts if (error := rollout.verdict()) is not None]
-        if errors:
-            raise _joined(errors)
-    return {rollout.workload.name: rollout.timings for rollout in rollouts}
+        return {rollout.workload.name: rollout.outcome() for rollout in rollouts}
+
+
+def joined(errors: Sequence[ClusterError]) -> ClusterError:
+    """Make one error of several."""
+    if len(errors) == 1:
+        return errors[0]
+    return ClusterError(
+        f"{len(errors)} workloads cannot start",
+        remedy=errors[0].remedy,
+        details=tuple(line for error in errors for line in (error.message, *(f"  {text}" for text in error.details))),
+    )
 
 
 @dataclass
@@ -83,19 +109,21 @@ class _Rollout:
     last: tuple[str, ...] = ()
     started: float = field(default_factory=time.monotonic)
 
-    def look(self, pods: Sequence[Pod], events: Sequence[Event]) -> None:
+    def look(self, pods: Sequence[Pod], events: Sequence[Event], *, freeing: bool) -> None:
         """Decide whether it is up, on its way or lost."""
         if self.over:
             return
         try:
-            self.over = self._check(pods, events)
+            self.over = self._check(pods, events, freeing=freeing)
         except ClusterError as error:
             self.over, self.error = True, error
             self.step.update("failed")
 
-    def verdict(self) -> ClusterError | None:
-        """What went wrong, once nothing is waited for any more."""
-        return self.error if self.over else self._too_late()
+    def outcome(self) -> Outcome:
+        """What became of it, once nothing is waited for any more."""
+        if not self.over:
+            return self._too_late()
+        return self.timings if self.error is None else self.error
 
     def _too_late(self) -> ClusterError:
         item = self.workload
@@ -105,7 +133,7 @@ class _Rollout:
             details=self.last or ("it has no pods",),
         )
 
-    def _check(self, pods: Sequence[Pod], events: Sequence[Event]) -> bool:
+    def _check(self, pods: Sequence[Pod], events: Sequence[Event], *, freeing: bool) -> bool:
         owner = _owner(self.cluster, self.workload)
         ready = sum(pod.ready for pod in pods)
         if owner.rolled_out and ready == len(pods):
@@ -115,7 +143,7 @@ class _Rollout:
         _check_owner(owner)
         now = utc_now()
         for pod in pods:
-            if lost := failure(pod, _of(events, pod), now):
+            if lost := failure(pod, _of(events, pod), now, freeing=freeing):
                 raise self._lost(lost)
         doing = {pod.metadata.name: activity(pod, _of(events, pod), now) for pod in pods}
         self.last = tuple(f"{name}: {what}" for name, what in doing.items())
@@ -160,13 +188,3 @@ def _events(cluster: Cluster, namespace: str) -> tuple[Event, ...]:
 
 def _of(events: Sequence[Event], pod: Pod) -> tuple[Event, ...]:
     return tuple(event for event in events if event.involved_object.uid == pod.metadata.uid)
-
-
-def _joined(errors: Sequence[ClusterError]) -> ClusterError:
-    if len(errors) == 1:
-        return errors[0]
-    return ClusterError(
-        f"{len(errors)} workloads cannot start",
-        remedy=errors[0].remedy,
-        details=tuple(line for error in errors for line in (error.message, *(f"  {text}" for text in error.details))),
-    )

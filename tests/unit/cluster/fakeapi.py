@@ -20,6 +20,7 @@ KINDS: dict[str, dict[str, tuple[str, bool]]] = {
         "Pod": ("pods", True),
         "Event": ("events", True),
         "ConfigMap": ("configmaps", True),
+        "ResourceQuota": ("resourcequotas", True),
         "Secret": ("secrets", True),
         "Service": ("services", True),
         "ServiceAccount": ("serviceaccounts", True),
@@ -29,6 +30,7 @@ KINDS: dict[str, dict[str, tuple[str, bool]]] = {
         "DaemonSet": ("daemonsets", True),
         "StatefulSet": ("statefulsets", True),
     },
+    "keda.sh/v1alpha1": {"ScaledObject": ("scaledobjects", True)},
     "policy/v1": {"PodDisruptionBudget": ("poddisruptionbudgets", True)},
     "rbac.authorization.k8s.io/v1": {
         "ClusterRole": ("clusterroles", False),
@@ -177,11 +179,11 @@ class _Handler(BaseHTTPRequestHandler):
             gone = self.api.remove(key)
             return self._send(200, _status(200, "")) if gone else self._send(404, _status(404, "not found"))
         if self.command == "PATCH":
-            return self._patch(key, body)
+            return self._patch(key, body, dry=bool(query.get("dryRun")))
         found = self.api.objects.get(key)
         return self._send(200, found) if found else self._send(404, _status(404, f"{rest[0]} not found"))
 
-    def _patch(self, key: Key, body: Json) -> None:
+    def _patch(self, key: Key, body: Json, *, dry: bool) -> None:
         if self.api.conflict and key[2] == self.api.conflict:
             cause = {"reason": "FieldManagerConflict", "message": 'conflict with "kubectl"', "field": ".spec.replicas"}
             document = {**_status(409, "Apply failed"), "details": {"causes": [cause]}}
@@ -189,7 +191,8 @@ class _Handler(BaseHTTPRequestHandler):
         if key[1] and ("v1/namespaces", "", key[1]) not in self.api.objects:
             return self._send(404, _status(404, f'namespaces "{key[1]}" not found'))
         old = self.api.objects.get(key, {})
-        return self._send(200, self.api.put(_merged(old, body)))
+        merged = _merged(old, body)
+        return self._send(200, merged if dry else self.api.put(merged))
 
     def _list(self, plural: str, namespace: str, query: dict[str, str]) -> Json:
         found = [

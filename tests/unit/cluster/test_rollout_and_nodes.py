@@ -78,6 +78,19 @@ def test_a_crash_is_reported_with_the_last_lines(cluster: Cluster, api: FakeApi)
     assert caught.value.details == ("ValueError: no such model",)
 
 
+def test_no_room_is_no_failure_while_another_pod_stops(cluster: Cluster, api: FakeApi) -> None:
+    put_deployment(api)
+    full = {"type": "PodScheduled", "status": "False", "message": "Insufficient nvidia.com/gpu"}
+    put_pod(api, conditions=[{**full, "lastTransitionTime": "2026-01-01T00:00:00Z"}])
+    stopping = {"name": "old", "namespace": "ns", "labels": {}, "deletionTimestamp": "2026-01-01T00:00:00Z"}
+    api.put({"apiVersion": "v1", "kind": "Pod", "metadata": stopping, "spec": {}, "status": {}})
+    with pytest.raises(ClusterError, match="not ready after"):
+        wait_rolled_out(cluster, "ns", [replace(WORKLOAD, seconds=0.1)], NullProgress())
+    api.remove(("v1/pods", "ns", "old"))
+    with pytest.raises(ClusterError, match="no node can take it"):
+        wait_rolled_out(cluster, "ns", [WORKLOAD], NullProgress())
+
+
 def test_pods_that_are_refused(cluster: Cluster, api: FakeApi) -> None:
     refused = {"type": "ReplicaFailure", "status": "True", "message": "violates PodSecurity"}
     put_deployment(api, conditions=[refused])
