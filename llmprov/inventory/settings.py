@@ -40,8 +40,9 @@ def _finding(problem: Mapping[str, object], values: Mapping[str, object], first:
     location = problem["loc"]
     field = str(location[0]) if isinstance(location, tuple) and location else ""
     key = PREFIX + field
+    inside = ".".join(map(str, location[1:])) if isinstance(location, tuple) else ""
     return Finding(
-        problem=str(problem["msg"]),
+        problem=f"{inside}: {problem['msg']}" if inside else str(problem["msg"]),
         remedy=f"see {key} in docs/inventory.md",
         place=first.places.get(key, first.place),
         key=key,

@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from llmprov.inventory.model_spec import ModelSpec
+from llmprov.inventory.monitoring_settings import MonitoringSettings
 from llmprov.ssh import SshTarget
 
 CONTROL_PLANE = "control_plane"
@@ -67,6 +68,7 @@ class ClusterSettings(Frozen):
     simulated_gpus: int
     """GPUs that each GPU worker pretends to have when `gpu_mode` is `simulated`."""
     network_backend: NetworkBackend
+    monitoring: MonitoringSettings = MonitoringSettings()
 
 
 class Inventory(Frozen):
