@@ -60,7 +60,7 @@ def apply_set(
     """
     labelled = [_labelled(item, name) for item in ordered(objects)]
     with progress.step(f"apply {name}") as step:
-        before = _members(cluster, name, (Header.model_validate(item).resource for item in labelled))
+        before = _members(cluster, name, within, (Header.model_validate(item).resource for item in labelled))
         run = _Run(cluster, name, before, take_over=take_over)
         for done, item in enumerate(labelled):
             header = Header.model_validate(item)
@@ -69,6 +69,7 @@ def apply_set(
                 break
         if run.refused:
             raise _joined(name, run.refused)
+        run.establish()
         kept = {_key(Header.model_validate(item)) for item in labelled}
         pruned = _prune(cluster, [header for key, header in before.items() if key not in kept])
         step.update(f"{len(labelled)} objects", done=len(labelled), total=len(labelled))
@@ -95,11 +96,11 @@ class _Run:
         """Apply one object; False when nothing that comes after it could be applied."""
         before = self.before.get(_key(header))
         try:
+            if header.resource != CRD:
+                self.establish()
+            after = self._job(item, before) if header.resource == JOB else self._apply(item)
             if header.resource == CRD:
                 self._definitions.append(header.metadata.name)
-            elif self._definitions:
-                self._establish()
-            after = self._job(item, header, before) if header.resource == JOB else self._apply(item)
         except ClusterError as error:
             self.refused.append(error)
             return header.kind != "Namespace"
@@ -109,11 +110,13 @@ class _Run:
     def _apply(self, item: Object) -> Header:
         return Header.model_validate(self.cluster.apply(item, force=self.take_over))
 
-    def _establish(self) -> None:
+    def establish(self) -> None:
+        """Wait until the kinds that were defined so far are served."""
         names, self._definitions = self._definitions, []
-        wait_established(self.cluster, names, selector=_selector(self.set_name))
+        if names:
+            wait_established(self.cluster, names, selector=_selector(self.set_name))
 
-    def _job(self, item: Object, header: Header, before: Header | None) -> Header:
+    def _job(self, item: Object, before: Header | None) -> Header:
         digest = hashlib.sha256(json.dumps(item, sort_keys=True).encode()).hexdigest()[:16]
         if before is not None:
             if before.metadata.annotations.get(_JOB_HASH) == digest:
@@ -149,10 +152,11 @@ def _selector(name: str) -> str:
     return f"{MANAGED_BY}=llmprov,{SET}={name}"
 
 
-def _members(cluster: Cluster, name: str, kinds: Iterable[Kind]) -> dict[tuple[Kind, str, str], Header]:
+def _members(cluster: Cluster, name: str, within: str, kinds: Iterable[Kind]) -> dict[tuple[Kind, str, str], Header]:
     served = cluster.groups()
     known = [kind for kind in dict.fromkeys((*ORDER, *kinds)) if kind.api_version in served and cluster.serves(kind)]
-    listed = (cluster.list(kind, selector=_selector(name)).items for kind in known)
+    selector = ",".join(filter(None, (_selector(name), within)))
+    listed = (cluster.list(kind, selector=selector).items for kind in known)
     headers = (Header.model_validate(item) for items in listed for item in items)
     return {_key(header): header for header in headers}
 

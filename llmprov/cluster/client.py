@@ -94,6 +94,12 @@ class Cluster:
             return False
         return True
 
+    def groups(self) -> frozenset[str]:
+        """Return the groups and versions that the cluster serves: `v1`, `apps/v1`. Asked anew each time."""
+        with self.open("GET", "/apis") as response:
+            answer = json.loads(response.read())
+        return frozenset({"v1", *(v["groupVersion"] for group in answer["groups"] for v in group["versions"])})
+
     def apply(
         self, target: Object, *, force: bool = False, dry_run: bool = False, manager: str = FIELD_MANAGER
     ) -> Object:

@@ -7,9 +7,9 @@ Nothing here reads a file. `llmprov.inventory.load` fills these values after eve
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from llmprov.inventory.model_spec import ModelSpec
 from llmprov.inventory.monitoring_settings import MonitoringSettings
@@ -69,6 +69,22 @@ class ClusterSettings(Frozen):
     """GPUs that each GPU worker pretends to have when `gpu_mode` is `simulated`."""
     network_backend: NetworkBackend
     monitoring: MonitoringSettings = MonitoringSettings()
+    gateway_port: int = Field(default=30443, ge=30000, le=32767)
+    """Port at which every node answers clients."""
+    gateway_replicas: int = Field(default=2, ge=1)
+    gateway_workers: int = Field(default=4, ge=1)
+    gateway_host: str = Field(default="", pattern=r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?)?$")
+    gateway_tls_certificate: str = ""
+    """The operator's own certificate, relative to the inventory; empty: llmprov makes one."""
+    gateway_tls_key: str = ""
+    gateway_max_body: str = Field(default="8Mi", pattern=r"^[1-9][0-9]*([EPTGMK]i|[EPTGMk])?$")
+    gateway_drain_seconds: int = Field(default=600, ge=10)
+
+    @model_validator(mode="after")
+    def _certificate_and_key(self) -> Self:
+        if bool(self.gateway_tls_certificate) != bool(self.gateway_tls_key):
+            raise ValueError("give both gateway_tls_certificate and gateway_tls_key, or neither")
+        return self
 
 
 class Inventory(Frozen):
