@@ -22,7 +22,7 @@ from llmprov.workflows.weights import ModelFiles, check_name, inspect
 REPOSITORY = "llmprov.internal/models"
 HUB = "hf:"
 _CONTAINERD = "/var/lib/containerd"
-_REGISTRY = "/var/lib/llmprov"
+_REGISTRY = "/var/lib/llmprov-registry"
 # What a host must have left over after a model was placed there: logs, images of the system, a full pod restart.
 _RESERVE = 1 << 30
 _AT_ONCE = 32
@@ -48,7 +48,8 @@ def push(inventory: Inventory, source: str, name: str, tag: str, progress: Progr
     with progress.step("check disks"):
         check_disks(inventory, files)
     layers = plan(files)
-    store = BlobStore(paths.cache_dir() / "blobs")
+    # Not the bundle's store: what was packed is removed again, and may have the same digest as a blob that stays.
+    store = BlobStore(paths.cache_dir() / "models")
     memory = paths.cache_dir() / "models" / f"{name}.json"
     _check_cache(store, layers)
     with progress.step("pack", name) as step:
@@ -98,7 +99,8 @@ def check_disks(inventory: Inventory, files: ModelFiles) -> None:
     A GPU worker holds a model twice (the layers as pulled, and unpacked), the registry once.
     """
     needs = [(host, _CONTAINERD, 2 * files.size) for host in inventory.gpu_workers]
-    needs.append((inventory.host(inventory.settings.first_control_plane), _REGISTRY, files.size))
+    registry = inventory.host(inventory.settings.first_control_plane)
+    needs.append((registry, str(registry.variables.get("registry_data_dir", _REGISTRY)), files.size))
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         free = list(pool.map(lambda need: free_bytes(need[0], need[1]), needs))
     findings = tuple(

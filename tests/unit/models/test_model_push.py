@@ -95,6 +95,24 @@ def test_a_changed_file_is_packed_again(weights: Path, tmp_path: Path) -> None:
     assert pack(store, plan(inspect(weights)), memory, NullStep()).descriptor == second.descriptor
 
 
+def test_blobs_of_the_bundle_that_are_the_same_stay(inventory: Inventory, weights: Path, tmp_path: Path) -> None:
+    bundles = BlobStore(tmp_path / "cache" / "blobs")
+    image = pack(bundles, plan(inspect(weights)), tmp_path / "memory.json", NullStep())
+    push(inventory, str(weights), "m", "latest", NullProgress())
+    assert all(bundles.has(layer.blob.sha256, layer.blob.size) for layer in image.layers)
+
+
+def test_the_disk_of_the_registrys_own_directory_counts(
+    make_inventory: Callable[..., Inventory], weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inventory = make_inventory()
+    inventory.first_control_plane.variables["registry_data_dir"] = "/srv/registry"
+    asked: list[str] = []
+    monkeypatch.setattr(model_push, "free_bytes", lambda _, path: asked.append(path) or 1 << 60)
+    model_push.check_disks(inventory, inspect(weights))
+    assert asked == ["/var/lib/containerd", "/srv/registry"]
+
+
 def files(tmp_path: Path, count: int) -> ModelFiles:
     source = tmp_path / "shard"
     source.write_bytes(os.urandom(200))
