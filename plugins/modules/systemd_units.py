@@ -57,7 +57,8 @@ _OPTIONS = {
     "wait": {"type": "bool", "default": True},
 }
 _PROPERTIES = (
-    "Id,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,FragmentPath,ExecMainStartTimestampMonotonic"
+    "Id,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,FragmentPath,ExecMainStartTimestampMonotonic,"
+    "ActiveEnterTimestampMonotonic"
 )
 
 
@@ -90,12 +91,13 @@ class Systemd:
 
     def _journal(self, name: str) -> list[str]:
         command = ["journalctl", "--no-pager", "--lines", "20", "--output", "cat", "--unit", name]
-        return self._module.run_command(command)[1].splitlines()
+        return str(self._module.run_command(command)[1]).splitlines()
 
 
 def _is_outdated(properties: dict[str, str], files: list[str]) -> bool:
-    """Say whether a file was written after the unit's main process started."""
-    started_monotonic = int(properties.get("ExecMainStartTimestampMonotonic") or 0) / 1e6
+    """Say whether a file was written after the unit's main process started; a path unit has none, only its start."""
+    started = properties.get("ExecMainStartTimestampMonotonic") or properties.get("ActiveEnterTimestampMonotonic")
+    started_monotonic = int(started or 0) / 1e6
     boot = time.time() - time.clock_gettime(time.CLOCK_MONOTONIC)
     return any(Path(path).exists() and Path(path).stat().st_mtime > boot + started_monotonic for path in files)
 

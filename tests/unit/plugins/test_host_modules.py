@@ -42,6 +42,9 @@ def test_a_unit_is_outdated_when_a_file_is_newer_than_its_process(plugin: Loader
     assert module._is_outdated(before, [str(path)])
     assert not module._is_outdated(after, [str(path)])
     assert not module._is_outdated(before, [str(tmp_path / "absent")])
+    # A path unit has no process: what counts is when it became active.
+    watching = {"ExecMainStartTimestampMonotonic": "", "ActiveEnterTimestampMonotonic": str(int((now + 60) * 1e6))}
+    assert not module._is_outdated(watching, [str(path)])
 
 
 @pytest.mark.parametrize(
