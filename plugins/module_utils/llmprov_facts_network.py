@@ -13,6 +13,7 @@ import struct
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 _LISTEN = "0A"
 _SIOCGIFMTU = 0x8921
@@ -46,7 +47,7 @@ def listeners(ports: list[int]) -> list[dict[str, object]]:
     if not inodes:
         return []
     owners = _owners(set(inodes))
-    seen = {}
+    seen: dict[int, dict[str, Any]] = {}
     for inode, port in inodes.items():
         seen.setdefault(port, owners.get(inode, {"pid": 0, "process": "", "unit": ""}))
     return [{"port": port, **owner} for port, owner in sorted(seen.items())]
@@ -120,7 +121,7 @@ def mtu_by_address() -> dict[str, int]:
 
 def _addresses() -> dict[str, str]:
     """Return the interface of every address of this host, over rtnetlink."""
-    found = {}
+    found: dict[str, str] = {}
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as netlink:
         request = struct.pack("=IHHII", 24, 22, 0x301, 1, 0) + struct.pack("=BBBBI", 0, 0, 0, 0, 0)
         netlink.send(request)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tarfile
-import tempfile
 import time
-import urllib.error
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.llmprov_fetch import ArtifactError, fetch
 from ansible.module_utils.llmprov_host import STATE_DIRECTORY, mode_of, sha256_file, write_atomically
 
 DOCUMENTATION = r"""
@@ -66,23 +63,7 @@ _OPTIONS = {
     "archive": {"type": "bool", "default": False},
     "mode": {"type": "str", "default": "0755"},
 }
-_TIMEOUT_S = 60
-_CHUNK = 1 << 20
 _ABANDONED_S = 600
-# The registry is on the cluster's own network: a proxy set for the host's other traffic is never right here.
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-class ArtifactError(Exception):
-    """A file could not be fetched, or is not what the bundle says."""
-
-
-def _check_digest(spec: dict[str, Any], digest: str) -> None:
-    if digest != spec["sha256"]:
-        raise ArtifactError(
-            f"{spec['name']}: {spec['url']} has sha256 {digest}, the bundle says {spec['sha256']}; "
-            "run `llmprov bundle verify` and push the bundle again"
-        )
 
 
 def _remove_abandoned(directory: Path) -> None:
@@ -93,31 +74,14 @@ def _remove_abandoned(directory: Path) -> None:
 
 
 def _download(spec: dict[str, Any], directory: Path) -> Path:
-    """Fetch a blob into a temporary file beside its destination and check its digest."""
+    """Fetch a blob into a temporary file beside its destination."""
     directory.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(directory)
-    digest = hashlib.sha256()
-    descriptor, name = tempfile.mkstemp(prefix=".llmprov-", dir=directory)
-    try:
-        with os.fdopen(descriptor, "wb") as target, _OPENER.open(spec["url"], timeout=_TIMEOUT_S) as source:
-            while chunk := source.read(_CHUNK):
-                digest.update(chunk)
-                target.write(chunk)
-        _check_digest(spec, digest.hexdigest())
-    except (urllib.error.URLError, OSError) as error:
-        Path(name).unlink(missing_ok=True)
-        raise ArtifactError(
-            f"{spec['name']}: cannot fetch {spec['url']}: {error}; is the registry of the first control plane up, "
-            "and was the bundle pushed (`llmprov bundle push`)?"
-        ) from error
-    except ArtifactError:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return Path(name)
+    return Path(fetch(spec["name"], spec["url"], spec["sha256"], directory))
 
 
 def _record_path(spec: dict[str, Any]) -> Path:
-    return STATE_DIRECTORY / "archives" / f"{spec['name']}.json"
+    return Path(STATE_DIRECTORY, "archives", f"{spec['name']}.json")
 
 
 def _recorded(spec: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from ansible.module_utils.basic import AnsibleModule
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 DOCUMENTATION = r"""
 module: host_cleanup
 short_description: Stop units and pods, and take mounts, interfaces, routes and nftables tables away
@@ -61,7 +63,7 @@ class Cleaner:
         self.actions: list[str] = []
 
     def _output(self, *command: str) -> str:
-        return self._module.run_command(list(command))[1]
+        return str(self._module.run_command(list(command))[1])
 
     def _do(self, description: str, *command: str) -> None:
         self.actions.append(description)
@@ -142,9 +144,15 @@ class Cleaner:
     def delete_routes(self, network: str) -> None:
         """Delete routes to networks within one."""
         outer = ipaddress.ip_network(network)
-        for route in json.loads(self._output("ip", "-json", "-4", "route", "show") or "[]"):
-            if route["dst"] != "default" and ipaddress.ip_network(route["dst"]).subnet_of(outer):
-                self._do(f"delete route to {route['dst']}", "ip", "route", "delete", route["dst"])
+        family = f"-{outer.version}"
+        for route in json.loads(self._output("ip", "-json", family, "route", "show") or "[]"):
+            if route["dst"] != "default" and _is_within(ipaddress.ip_network(route["dst"]), outer):
+                self._do(f"delete route to {route['dst']}", "ip", family, "route", "delete", route["dst"])
+
+
+def _is_within(inner: _Network, outer: _Network) -> bool:
+    """Tell whether a network is a part of another of its own IP version."""
+    return inner.network_address in outer and inner.prefixlen >= outer.prefixlen
 
 
 def _open_process(pid: int) -> int | None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
-import urllib.error
-import urllib.request
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.llmprov_fetch import ArtifactError, fetch
 from ansible.module_utils.llmprov_host import STATE_DIRECTORY, write_atomically
 
 DOCUMENTATION = r"""
@@ -64,8 +62,6 @@ _OPTIONS = {
 }
 _RECORD = STATE_DIRECTORY / "packages.json"
 _DOWNLOADS = STATE_DIRECTORY / "debs"
-_TIMEOUT_S = 60
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 # No package sources: what the host has configured must not be asked, it may hang or answer with other versions.
 _APT = [
     "apt-get", "--yes", "--quiet", "--no-install-recommends", "--allow-change-held-packages",
@@ -83,7 +79,7 @@ def _run(module: AnsibleModule, command: list[str]) -> str:
     status, output, errors = module.run_command(command, environ_update=_ENVIRONMENT)
     if status:
         module.fail_json(msg=f"{' '.join(command[:2])} failed: {errors.strip() or output.strip()}", rc=status)
-    return output
+    return str(output)
 
 
 def _installed_versions(module: AnsibleModule) -> dict[str, str]:
@@ -93,22 +89,17 @@ def _installed_versions(module: AnsibleModule) -> dict[str, str]:
 
 
 def _is_older(module: AnsibleModule, installed: str, wanted: str) -> bool:
-    return module.run_command(["dpkg", "--compare-versions", installed, "lt", wanted])[0] == 0
+    status, _, _ = module.run_command(["dpkg", "--compare-versions", installed, "lt", wanted])
+    return bool(status == 0)
 
 
 def _fetch(module: AnsibleModule, spec: dict[str, Any]) -> str:
     target = _DOWNLOADS / f"{spec['package']}.deb"
     try:
-        with _OPENER.open(spec["url"], timeout=_TIMEOUT_S) as source:
-            content = source.read()
-    except (urllib.error.URLError, OSError) as error:
-        module.fail_json(msg=f"{spec['package']}: cannot fetch {spec['url']}: {error}; was the bundle pushed?")
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != spec["sha256"]:
-        module.fail_json(
-            msg=f"{spec['package']}: sha256 is {digest}, the bundle says {spec['sha256']}; push the bundle again"
-        )
-    target.write_bytes(content)
+        fetch(spec["package"], spec["url"], spec["sha256"], _DOWNLOADS).replace(target)
+        target.chmod(0o644)  # apt reads as its own user
+    except ArtifactError as error:
+        module.fail_json(msg=str(error))
     return str(target)
 
 

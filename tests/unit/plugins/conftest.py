@@ -30,7 +30,8 @@ def load_file(kind: str, name: str, module_name: str) -> ModuleType:
 @pytest.fixture
 def plugin() -> Callable[[str, str], ModuleType]:
     """Return a function that loads a plugin by kind and name."""
-    load_file("module_utils", "llmprov_host", "ansible.module_utils.llmprov_host")
+    for name in ("llmprov_host", "llmprov_fetch"):
+        load_file("module_utils", name, f"ansible.module_utils.{name}")
     return lambda kind, name: load_file(kind, name, f"llmprov_test_{kind}_{name}")
 
 

@@ -1,10 +1,12 @@
 """The decisions of the modules that talk to systemd, the kernel and processes; the deeds are tested on lab hosts."""
 
+import hashlib
 import os
 import shutil
 import subprocess
 import time
 from collections.abc import Callable
+from ipaddress import ip_network
 from pathlib import Path
 from types import ModuleType
 
@@ -101,3 +103,44 @@ def test_mount_points_are_listed_with_the_root_first(plugin: Loader) -> None:
     points = plugin("modules", "host_cleanup")._mount_points()
     assert "/" in points
     assert "/proc" in points
+
+
+@pytest.mark.parametrize(
+    ("inner", "outer", "within"),
+    [
+        ("10.244.1.0/24", "10.244.0.0/16", True),
+        ("10.96.0.0/16", "10.244.0.0/16", False),
+        ("10.0.0.0/8", "10.244.0.0/16", False),
+        ("fd00:1::/64", "fd00:1::/56", True),
+        ("10.244.1.0/24", "fd00:1::/56", False),
+    ],
+)
+def test_routes_are_compared_in_both_ip_versions(plugin: Loader, inner: str, outer: str, *, within: bool) -> None:
+    module = plugin("modules", "host_cleanup")
+    assert module._is_within(ip_network(inner), ip_network(outer)) is within
+
+
+def test_a_package_is_fetched_for_apt_or_refused(
+    plugin: Loader, blobs: tuple[str, dict[str, bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = plugin("modules", "offline_packages")
+    monkeypatch.setattr(module, "_DOWNLOADS", tmp_path)
+    url, store = blobs
+    store["deb"] = b"a package"
+    spec = {"package": "nftables", "url": f"{url}/deb", "sha256": hashlib.sha256(b"a package").hexdigest()}
+    path = Path(module._fetch(_Failing(), spec))
+    assert (path.name, path.read_bytes(), path.stat().st_mode & 0o777) == ("nftables.deb", b"a package", 0o644)
+    with pytest.raises(_FailedError, match="the bundle says 00"):
+        module._fetch(_Failing(), spec | {"sha256": "00"})
+    with pytest.raises(_FailedError, match=r"cannot fetch .* 404"):
+        module._fetch(_Failing(), spec | {"url": f"{url}/other"})
+    assert [entry.name for entry in tmp_path.iterdir()] == ["nftables.deb"]
+
+
+class _FailedError(Exception):
+    pass
+
+
+class _Failing:
+    def fail_json(self, msg: str) -> None:
+        raise _FailedError(msg)
