@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
-from typing import Annotated, Literal, Protocol, Self, cast
+from typing import Annotated, ClassVar, Literal, Protocol, Self, cast
 
 from pydantic import (
     BaseModel,
@@ -40,6 +40,9 @@ class Source(BaseModel):
     """Where an artifact comes from. Every builder derives its own, with `type: Literal["..."] = "..."`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    optional: ClassVar[frozenset[str]] = frozenset()
+    """Attributes that are part of the recipe only when they are set: one more of them leaves cached artifacts valid."""
 
     type: str
 

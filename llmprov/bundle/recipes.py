@@ -23,9 +23,11 @@ _BUILT: TypeAdapter[Built] = TypeAdapter(Built)
 
 def recipe_key(spec: ArtifactSpec, inputs: Mapping[str, str], needs: Mapping[str, Built]) -> str:
     """The hash of everything that decides an artifact: its spec, the builder's inputs and what it is built from."""
+    fields = type(spec.source).model_fields
+    unset = {name for name in spec.source.optional if getattr(spec.source, name) == fields[name].get_default()}
     document = {
         "revision": _REVISION,
-        "spec": spec.model_dump(mode="json", exclude=_INERT),
+        "spec": spec.model_dump(mode="json", exclude={**dict.fromkeys(_INERT, True), "source": unset}),
         "inputs": dict(inputs),
         "needs": {name: digests(built) for name, built in needs.items()},
     }

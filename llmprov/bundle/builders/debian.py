@@ -6,7 +6,7 @@ import tarfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -24,6 +24,10 @@ _COMPILE_PYTHON = (
     '"python3 -m compileall -q -f --invalidation-mode unchecked-hash /usr/lib/python3.[0-9]*"'
 )
 _LICENCES = "/usr/share/doc/*/copyright"
+# What mmdebstrap leaves for a system that is to be installed further, some of it of this machine.
+_NOT_IN_MINIMAL = re.compile(r"^(\./)?(dev/.|(etc/(apt|dpkg|hostname|resolv\.conf)|var/(cache|lib/apt|lib/dpkg))(/|$))")
+# A Debian source without the files that its free-software guidelines forbid: 2.53.3+ds1.
+_REPACKED = re.compile(r"\+(ds|dfsg)[0-9.]*$")
 _LICENCE_FIELD = re.compile(r"^License:[ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
 
 
@@ -43,10 +47,16 @@ class RootfsSource(DebianSource):
 
     Attributes:
         compile_python: compile Python's own library so that it stays valid whatever becomes of modification times.
+        minimal: only these packages and what they depend on, unpacked and not set up: no shell, no package manager.
+        exclude: globs of paths to leave out: `/usr/lib/x86_64-linux-gnu/gconv/*`.
     """
+
+    optional: ClassVar[frozenset[str]] = frozenset({"minimal", "exclude"})
 
     type: Literal["debian-rootfs"] = "debian-rootfs"
     compile_python: bool = False
+    minimal: bool = False
+    exclude: tuple[str, ...] = ()
 
 
 class PackageFileSource(DebianSource):
@@ -81,13 +91,16 @@ class RootfsBuilder:
         source = spec.source_as(RootfsSource)
         context.step.update(f"installing {len(source.packages)} packages of {source.suite}")
         target = context.workdir / "rootfs.tar"
-        options = ["--variant=essential", f"--include={','.join(source.packages)}"]
-        options += [f"--dpkgopt=path-exclude={path}" for path in _NOT_IN_IMAGES]
+        variant = "extract" if source.minimal else "essential"
+        options = [f"--variant={variant}", f"--include={','.join(source.packages)}"]
+        options += [f"--dpkgopt=path-exclude={path}" for path in (*_NOT_IN_IMAGES, *source.exclude)]
         options += [f"--dpkgopt=path-include={_LICENCES}"]
         options += ["--customize-hook=rm -rf $1/var/cache/debconf $1/var/lib/dpkg/info/*.md5sums $1/var/log/*"]
         if source.compile_python:
             options.append(f"--customize-hook={_COMPILE_PYTHON}")
         _mmdebstrap(context, source.suite, target, *options)
+        if source.minimal:  # hooks do not run when packages are only unpacked
+            target = without_members(target, _NOT_IN_MINIMAL)
         return BuiltFile(context.store.put_file(target, move=True))
 
 
@@ -171,10 +184,20 @@ def packages_script(packages: Iterable[str]) -> str:
     )
 
 
+def without_members(archive: Path, pattern: re.Pattern[str]) -> Path:
+    """Copy a tar without the members whose names match; returns the copy, beside it."""
+    copy = archive.with_suffix(".less.tar")
+    with tarfile.open(archive) as source, tarfile.open(copy, "w", format=tarfile.PAX_FORMAT) as target:
+        for info in source:
+            if not pattern.match(info.name):
+                target.addfile(info, source.extractfile(info) if info.isreg() else None)
+    return copy
+
+
 def upstream_version(filename: str) -> str:
-    """The version in a package's file name, without epoch and Debian's revision."""
+    """The version in a package's file name, without epoch and what Debian adds."""
     version = filename.split("_")[1].replace("%3a", ":")
-    return version.rpartition(":")[2].partition("-")[0]
+    return _REPACKED.sub("", version.rpartition(":")[2].partition("-")[0])
 
 
 def licence_of(copyright_text: str) -> str:

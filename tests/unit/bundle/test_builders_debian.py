@@ -1,9 +1,11 @@
 """Debian's builders, with real packages and a real apt on an archive of files."""
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from llmprov.bundle.builders.debian import (
     upstream_version,
 )
 from llmprov.bundle.catalog import ArtifactSpec, BuildContext, BuiltDebs, BuiltFile
+from llmprov.bundle.recipes import recipe_key
 from llmprov.bundle.store import BlobStore
 from llmprov.errors import BundleError
 
@@ -50,7 +53,15 @@ for option in sys.argv[1:]:
         if code:
             sys.exit(code)
 target = pathlib.Path(sys.argv[-1])
-if target.suffix == ".tar":
+if "--variant=extract" in sys.argv:
+    with tarfile.open(target, "w") as archive:
+        for name in ("./etc/hostname", "./dev/null", "./etc/os-release", "./etc/apt/sources.list", "./etc/aptitude"):
+            archive.addfile(tarfile.TarInfo(name))
+        archive.add(__file__, "./usr/lib/libc.so.6")
+        link = tarfile.TarInfo("./lib")
+        link.type, link.linkname = tarfile.SYMTYPE, "usr/lib"
+        archive.addfile(link)
+elif target.suffix == ".tar":
     target.write_bytes(b"a root file system")
 """
 
@@ -186,6 +197,7 @@ def test_the_upstream_version_is_between_epoch_and_revision() -> None:
     assert upstream_version("conntrack_1%3a1.4.8-2_amd64.deb") == "1.4.8"
     assert upstream_version("catatonit_0.2.1-2+b6_amd64.deb") == "0.2.1"
     assert upstream_version("netbase_6.5_all.deb") == "6.5"
+    assert upstream_version("prometheus_2.53.3+ds1-2_amd64.deb") == "2.53.3"
 
 
 @pytest.mark.usefixtures("archive")
@@ -200,6 +212,51 @@ def test_a_rootfs_does_not_know_the_time_it_was_made(store: BlobStore, tmp_path:
     assert "--include=python3" in call
     assert "unchecked-hash" in call
     assert str(tmp_path / "work") in call
+
+
+@pytest.mark.usefixtures("archive")
+def test_a_minimal_rootfs_is_unpacked_only_and_knows_nothing_of_this_machine(store: BlobStore, tmp_path: Path) -> None:
+    source = RootfsSource(suite="trixie", packages=("base-files", "libc6"), minimal=True, exclude=("/usr/lib/gconv/*",))
+    spec = ArtifactSpec(name="rootfs", kind="file", version="trixie", licence="various", source=source)
+    built = RootfsBuilder().build(spec, context(store, tmp_path))
+    assert isinstance(built, BuiltFile)
+    with tarfile.open(store.path(built.blob.sha256)) as root:
+        assert root.getnames() == ["./etc/os-release", "./etc/aptitude", "./usr/lib/libc.so.6", "./lib"]
+        content = root.extractfile("./usr/lib/libc.so.6")
+        assert content is not None
+        assert content.read().decode() == FAKE_MMDEBSTRAP
+        assert root.getmember("./lib").linkname == "usr/lib"
+    assert "--dpkgopt=path-exclude=/usr/lib/gconv/*" in (tmp_path / "calls").read_text()
+
+
+def test_an_attribute_that_came_later_counts_only_when_it_is_set() -> None:
+    def key(source: RootfsSource) -> str:
+        spec = ArtifactSpec(name="rootfs", kind="file", version="trixie", licence="various", source=source)
+        return recipe_key(spec, {}, {})
+
+    plain = RootfsSource(suite="trixie", packages=("libc6",))
+    assert key(plain) == key(plain.model_copy(update={"minimal": False}))
+    assert key(plain) != key(plain.model_copy(update={"minimal": True}))
+    assert key(plain) != key(plain.model_copy(update={"compile_python": True}))
+    # Of the form in which recipes are kept in caches since the first release.
+    document = {
+        "revision": "1",
+        "spec": {
+            "name": "rootfs",
+            "kind": "file",
+            "version": "trixie",
+            "source": {
+                "type": "debian-rootfs",
+                "suite": "trixie",
+                "packages": ["libc6"],
+                "compile_python": False,
+            },
+            "suite": None,
+        },
+        "inputs": {},
+        "needs": {},
+    }
+    assert key(plain) == hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def test_the_licence_is_read_from_the_copyright_file() -> None:
