@@ -135,6 +135,8 @@ def _apiserver_command(apiserver: Path, certificates: Path, etcd: int, port: int
         *("--service-account-issuer=https://test", f"--service-account-key-file={certificates}/accounts.crt"),
         f"--service-account-signing-key-file={certificates}/accounts.key",
         "--disable-admission-plugins=ServiceAccount",
+        # As kubeadm sets it; Pod Security decides where.
+        "--allow-privileged=true",
     ]
 
 
