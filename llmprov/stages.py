@@ -20,8 +20,17 @@ _ROLE_PARTS = ("defaults", "files", "handlers", "meta", "tasks", "templates", "v
 
 # How a run is done, not what the host becomes. The bundle is known by digests, wherever it lies on the controller.
 _ABOUT_THE_RUN = frozenset(
-    {"cluster_bundle_dir", "control_plane_ready_timeout", "kubernetes_ready_timeout", "registry_push"}
+    {
+        "cluster_bundle_dir",
+        "control_plane_images_timeout",
+        "control_plane_ready_timeout",
+        "kubernetes_ready_timeout",
+        "registry_content_timeout",
+        "registry_push",
+    }
 )
+# What lives in Kubernetes and changes no host.
+_ABOUT_OBJECTS = ("cluster_autoscaling", "cluster_gateway", "cluster_monitoring")
 
 
 class Runner(StrEnum):
@@ -121,7 +130,8 @@ def role_digest(role: Path) -> str:
 def role_variables(role: Path) -> tuple[str, ...]:
     """Return the names of the variables in a role's argument specification that bear on the host, sorted."""
     specification = yaml.safe_load((role / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))
-    return tuple(sorted(set(specification["argument_specs"]["main"].get("options", {})) - _ABOUT_THE_RUN))
+    names = set(specification["argument_specs"]["main"].get("options", {})) - _ABOUT_THE_RUN
+    return tuple(sorted(name for name in names if not name.startswith(_ABOUT_OBJECTS)))
 
 
 def fingerprint(roles: tuple[Path, ...], variables: Mapping[str, object], artifacts: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""Pushes a bundle to a registry: what is missing, files first, then images from the smallest to the largest."""
+"""Pushes a bundle to a registry: what is missing, files first, then images in the order wanted."""
 
 import threading
 import time
@@ -43,7 +43,10 @@ class PushReport:
 
 @dataclass(frozen=True)
 class Selection:
-    """What to push: everything, or the files (packages included), or images by name, or files and those images."""
+    """What to push: everything, or the files (packages included), or images by name, or files and those images.
+
+    Images that are named go in that order, after the files; else the smallest goes first.
+    """
 
     files: bool = False
     images: tuple[str, ...] = ()
@@ -75,13 +78,13 @@ def push_manifests(
 
     Args:
         blobs: the file of a blob, by the hex of its sha256: `BlobStore.path` will do.
-        manifests: in any order.
+        manifests: in the order in which they are to arrive.
         url: http://host:port.
         progress: gets one step for the whole push.
         name: what people know the registry by; of a tunnel, the far end.
     """
     started = time.monotonic()
-    items = _order(blobs, manifests)
+    items = _items(blobs, manifests)
     with progress.step("push", f"{len(items)} images to {name or url}") as step:
         push = _Push(blobs, url, name or url, step)
         try:
@@ -125,14 +128,16 @@ class _Item:
 
 def _select(directory: Path, selection: Selection) -> list[Descriptor]:
     lock = BundleLock.load(directory)
-    manifests = list(read_index(directory).manifests)
-    if not (selection.files or selection.images):
-        return manifests
-    wanted = {lock.image(name).ref for name in selection.images} | ({FILES_REF} if selection.files else set())
-    return [item for item in manifests if item.ref in wanted]
+    images = [lock.image(name) for name in selection.images]
+    everything = not (selection.files or images)
+    if everything:
+        images = sorted(lock.images, key=lambda image: image.size)
+    wanted = ([FILES_REF] if selection.files or everything else []) + [image.ref for image in images]
+    manifests = {item.ref: item for item in read_index(directory).manifests}
+    return [manifests[ref] for ref in dict.fromkeys(wanted) if ref in manifests]
 
 
-def _order(blobs: BlobPath, manifests: Sequence[Descriptor]) -> list[_Item]:
+def _items(blobs: BlobPath, manifests: Sequence[Descriptor]) -> list[_Item]:
     items = []
     for descriptor in manifests:
         path = blobs(descriptor.blob.sha256)
@@ -142,7 +147,7 @@ def _order(blobs: BlobPath, manifests: Sequence[Descriptor]) -> list[_Item]:
             raise BundleError(f"{path}: {error.strerror}", remedy="llmprov bundle build") from error
         ref = descriptor.ref or descriptor.digest
         items.append(_Item(ref, descriptor, data, parse_manifest(data, ref)))
-    return sorted(items, key=lambda item: (item.ref != FILES_REF, item.size))
+    return items
 
 
 @dataclass

@@ -2,11 +2,11 @@
 
 import difflib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast, get_args
 
-from llmprov import inventory, paths, ssh
+from llmprov import inventory, paths
 from llmprov.bundle.assemble import BuildResult, assemble, locked
 from llmprov.bundle.auto import build_auto
 from llmprov.bundle.build import Artifact, Workshop, build_artifacts, disk_error
@@ -22,11 +22,9 @@ from llmprov.bundle.upstream import UPSTREAM_BUILDERS
 from llmprov.bundle.verify import Report, verify_bundle
 from llmprov.errors import BundleError
 from llmprov.progress import Progress
+from llmprov.workflows.push_job import PushJob
 
 CatalogName = Literal["auto", "upstream", "registries"]
-
-REGISTRY_PUSH_PORT = 5001
-"""The registry's writable port on the first control plane, on 127.0.0.1 there (`registry_push_port`)."""
 
 
 @dataclass(frozen=True)
@@ -84,13 +82,8 @@ def push_to_url(directory: Path, url: str, selection: Selection, progress: Progr
 
 def push_to_inventory(path: Path, directory: Path | None, selection: Selection, progress: Progress) -> PushReport:
     """Push to the cluster's registry, through SSH to the first control plane."""
-    cluster = inventory.load(path)
-    settings = cluster.settings
-    host = next(host for host in cluster.hosts if host.name == settings.first_control_plane)
-    port = int(str(host.variables.get("registry_push_port", REGISTRY_PUSH_PORT)))
-    with ssh.tunnel(host.ssh, "127.0.0.1", port) as local_port:
-        url, name = f"http://127.0.0.1:{local_port}", f"{host.name}:{port}"
-        return push_bundle(directory or settings.bundle_dir, url, selection, progress, name=name)
+    job = PushJob.to_cluster(inventory.load(path), selection)
+    return (replace(job, bundle=directory) if directory else job).run(progress)
 
 
 def _workshop(request: BuildRequest, progress: Progress) -> Workshop:

@@ -3,7 +3,7 @@
 The critical path is the pull of the engine's image and the start of the engine; everything else runs beside it:
 
     inventory → bundle → preflight → hosts (Ansible, stage by stage) → objects (network, GPUs, models) → ready
-                                        └ push of engine and weights ─ pull on the GPU workers ┘
+                                   └ push: files, engine, the rest ─ pull on the GPU workers ┘
 """
 
 from collections.abc import Callable
@@ -14,10 +14,11 @@ from pathlib import Path
 from llmprov import inventory as inventories
 from llmprov import paths, runner
 from llmprov.bundle.lock import BundleLock
+from llmprov.bundle.push import Selection
 from llmprov.inventory import Inventory
 from llmprov.progress import Progress
 from llmprov.results import InstallResult, Objects, Pulled
-from llmprov.runner import Journal, Kind, Options, RunEvent, RunResult, Status
+from llmprov.runner import Journal, Options, RunEvent, RunResult, Status
 from llmprov.stages import STAGES, Runner, Stage, stage_names, stages_until
 from llmprov.workflows import preflight
 from llmprov.workflows.host_steps import HostSteps
@@ -25,7 +26,10 @@ from llmprov.workflows.install_bundle import require_whole
 from llmprov.workflows.install_images import Staged, pulls, staged_images
 from llmprov.workflows.install_objects import apply_objects
 from llmprov.workflows.phases import Phases
-from llmprov.workflows.push_beside import PushBeside, push_command
+from llmprov.workflows.push_beside import PushBeside
+from llmprov.workflows.push_job import PushJob
+
+_REGISTRY_SECONDS = 1800.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +74,7 @@ def install(request: Request, progress: Progress, *, on_output: Callable[[str], 
             images = staged_images(cluster.models if "models" in _names(request) else (), lock)
         warnings = (*cluster.warnings, *_preflight(request, cluster, phases, progress))
         run = _Run(request, cluster, lock, images, journal, phases, progress)
-        with PushBeside(run.push_command(), f"push {', '.join(images.artifacts)}", phases) as push:
+        with PushBeside(run.push_job(), phases) as push:
             hosts, changes = run.hosts(push, on_output)
             objects = run.objects(push) if _reaches_objects(request) else None
         return InstallResult(
@@ -127,37 +131,44 @@ class _Run:
     phases: Phases
     progress: Progress
 
-    def push_command(self) -> tuple[str, ...]:
-        """Return the command that pushes engines and weights."""
-        return push_command(self.request.inventory, self.cluster.settings.bundle_dir, self.images.artifacts)
+    def push_job(self) -> PushJob:
+        """Return the push of all that hosts and pods need; it waits for the registry that the hosts' stages bring."""
+        return PushJob.to_cluster(
+            self.cluster, Selection(files=True, images=self.images.push_order), patience=_REGISTRY_SECONDS
+        )
 
     def hosts(self, push: PushBeside, on_output: Callable[[str], None] | None) -> tuple[RunResult, tuple[str, ...]]:
-        """Bring the hosts to Ready; the push begins as soon as the registry is there."""
+        """Bring the hosts to Ready; what they fetch is pushed meanwhile."""
         steps = HostSteps(self.progress, self.phases)
         changes: list[str] = []
+        if "registry" in _names(self.request) and not self.request.check:
+            push.start()
 
         def follow(event: RunEvent) -> None:
             steps.take(event)
-            if event.kind is Kind.PLAY_END and event.stage == "registry" and not self.request.check:
-                push.start()  # one push at a time: two would hold twice the memory
             if event.status is Status.CHANGED:
                 changes.append(f"{event.host}: {event.task}")
 
         with self.progress.step("hosts"), closing(steps):
-            result = runner.run(
-                paths.content_root() / "playbooks" / "install.yml",
-                self.request.inventory,
-                self._options(),
-                journal=self.journal,
-                on_event=follow,
-                on_output=on_output,
-            )
+            try:
+                result = runner.run(
+                    paths.content_root() / "playbooks" / "install.yml",
+                    self.request.inventory,
+                    self._options(),
+                    journal=self.journal,
+                    on_event=follow,
+                    on_output=on_output,
+                    stop=push.failed,
+                )
+            except KeyboardInterrupt:
+                if push.failed.is_set():
+                    push.wait()  # says what went wrong
+                raise
             result.raise_for_failures("install")
         return result, tuple(changes)
 
     def objects(self, push: PushBeside) -> Objects:
         """Bring network, GPUs and models to Ready."""
-        push.start()  # when --limit left the registry out, nothing has begun it yet
         return apply_objects(
             self.cluster,
             self.lock,
@@ -183,7 +194,7 @@ class _Run:
             limit=self.request.limit,
             tags=(*tags, "prepull") if stage_models else tags,
             extra_vars={
-                "registry_push": "core",
+                "registry_push": "none",
                 "prepull_images": list(self.images.references),
             },
             check=self.request.check,

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from llmprov import ssh
 from llmprov.bundle.lock import BundleLock, LockedArtifact
+from llmprov.bundle.push import CORE_IMAGES
 from llmprov.errors import HostConnectionError
 from llmprov.inventory import Host, ModelSpec
 from llmprov.results import Pulled
@@ -27,12 +28,23 @@ class Staged:
     """Images that are brought to the GPU workers ahead of their pods.
 
     Attributes:
-        artifacts: names of the bundle's images among them; these are pushed beside the bring-up.
-        references: full references by digest, engines first: they are larger and needed first.
+        engines: names of the bundle's engine images.
+        weights: names of the bundle's images of weights.
+        references: full references of both by digest, engines first: they are larger and needed first.
     """
 
-    artifacts: tuple[str, ...]
+    engines: tuple[str, ...]
+    weights: tuple[str, ...]
     references: tuple[str, ...]
+
+    @property
+    def push_order(self) -> tuple[str, ...]:
+        """Names in the order in which the registry is to get them.
+
+        The pull of the engine is the longest step of an install: it is to begin first. The control plane's images are
+        needed later than the engine's has arrived; weights may be a hundred times larger than anything else.
+        """
+        return tuple(dict.fromkeys((*self.engines, *CORE_IMAGES, *self.weights)))
 
 
 def staged_images(models: Iterable[ModelSpec], lock: BundleLock) -> Staged:
@@ -44,8 +56,12 @@ def staged_images(models: Iterable[ModelSpec], lock: BundleLock) -> Staged:
     models = tuple(models)
     engines = [_find(model.engine.image, lock, by_name="/" not in model.engine.image) for model in models]
     weights = [_weights(model, lock) for model in models]
-    found = tuple(dict.fromkeys(image for image in (*engines, *weights) if image is not None))
-    return Staged(tuple(image.name for image in found), tuple(pinned(image) for image in found))
+    found = dict.fromkeys(image for image in (*engines, *weights) if image is not None)
+    return Staged(_names(engines), _names(weights), tuple(pinned(image) for image in found))
+
+
+def _names(images: Iterable[LockedArtifact | None]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(image.name for image in images if image is not None))
 
 
 def pulls(hosts: Sequence[Host], *, within: float) -> tuple[Pulled, ...]:

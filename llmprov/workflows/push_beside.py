@@ -8,24 +8,20 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
 from llmprov.errors import BundleError
 from llmprov.progress import Step
 from llmprov.workflows.phases import Phases
+from llmprov.workflows.push_job import PushJob
 
 _END_SECONDS = 5.0
 
 
-def push_command(inventory: Path, bundle: Path, images: Sequence[str]) -> tuple[str, ...]:
-    """Return the command that pushes images of the bundle through SSH; empty when there are none."""
-    if not images:
-        return ()
-    command = (sys.executable, "-m", "llmprov", "bundle", "push", "--json")
-    only = (part for name in images for part in ("--only", name))
-    return (*command, "--inventory", str(inventory.resolve()), "--bundle", str(bundle.resolve()), *only)
+PUSH = (sys.executable, "-m", "llmprov.cli.push_job")
+"""Reads a `PushJob` from its standard input; progress and errors go to standard error."""
 
 
 class PushBeside:
@@ -34,13 +30,18 @@ class PushBeside:
     A process, not a thread: it can be stopped at once, and its memory goes back when it is done.
 
     Args:
-        command: from `push_command`; when it is empty there is nothing to push.
-        name: of the phase: `push vllm`.
+        job: what to push where.
+        phases: gets one phase for it.
+        command: the process that does it; by default `PUSH`.
+
+    Attributes:
+        failed: set when the push ended without success; who waits for what it brings need not wait any longer.
     """
 
-    def __init__(self, command: Sequence[str], name: str, phases: Phases) -> None:
-        self._command = command
-        self._name = name
+    def __init__(self, job: PushJob, phases: Phases, command: Sequence[str] | None = None) -> None:
+        self.failed = threading.Event()
+        self._job = job
+        self._command = PUSH if command is None else command
         self._phases = phases
         self._process: subprocess.Popen[str] | None = None
         self._thread: threading.Thread | None = None
@@ -74,10 +75,11 @@ class PushBeside:
 
     def start(self) -> None:
         """Begin, unless it began already."""
-        if self._thread is not None or not self._command:
+        if self._thread is not None:
             return
         self._process = subprocess.Popen(
             self._command,
+            stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -88,7 +90,7 @@ class PushBeside:
         self._thread.start()
 
     def wait(self) -> None:
-        """Wait for the end of the push; does nothing when none was begun.
+        """Wait for the end of the push; does nothing when it was not begun.
 
         Raises:
             BundleError: the push failed, with its own words.
@@ -100,17 +102,21 @@ class PushBeside:
         if self._process.returncode != 0:
             words = [line.removeprefix("error: ") for line in self._lines]
             raise BundleError(
-                f"{self._name}: {words[0] if words else 'it gave no message'}",
+                f"push to the cluster's registry: {words[0] if words else 'it gave no message'}",
                 details=tuple(words[1:]),
                 remedy="run the same command again; what was pushed stays",
             )
 
     def _follow(self, process: subprocess.Popen[str]) -> None:
-        assert process.stderr is not None  # noqa: S101 - it was opened with a pipe
-        with self._phases.phase(self._name, beside=True) as step, process.stderr as stream:
+        assert process.stdin is not None and process.stderr is not None  # noqa: S101, PT018 - opened with pipes
+        with self._phases.phase("push", beside=True) as step, process.stderr as stream:
+            with suppress(BrokenPipeError):  # it ended at once, and says why
+                process.stdin.write(self._job.to_json())
+                process.stdin.close()
             for line in stream:
                 self._line(line, step)
-            process.wait()
+            if process.wait() != 0:
+                self.failed.set()
 
     def _line(self, line: str, step: Step) -> None:
         event = _progress_event(line)

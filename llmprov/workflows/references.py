@@ -9,10 +9,8 @@ from llmprov.bundle.lock import BundleLock, LockedArtifact
 from llmprov.bundle.registry_ref import ImageRef
 from llmprov.errors import BundleError, ModelError
 from llmprov.inventory import Inventory, ModelSpec
+from llmprov.workflows.push_job import push_port
 from llmprov.workflows.registry import Registry
-
-REGISTRY_PUSH_PORT = 5001
-"""The registry's writable port on the first control plane, on 127.0.0.1 there (`registry_push_port`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +52,7 @@ def with_digest(reference: str, digest: str) -> str:
 def open_registry(inventory: Inventory) -> Iterator[Registry]:
     """Open the writable side of the cluster's registry, through SSH to the first control plane."""
     host = inventory.host(inventory.settings.first_control_plane)
-    port = int(str(host.variables.get("registry_push_port", REGISTRY_PUSH_PORT)))
-    with ssh.tunnel(host.ssh, "127.0.0.1", port) as local, Registry(f"http://127.0.0.1:{local}") as registry:
+    with ssh.tunnel(host.ssh, "127.0.0.1", push_port(host)) as local, Registry(f"http://127.0.0.1:{local}") as registry:
         yield registry
 
 

@@ -19,20 +19,21 @@ description:
 options:
   _terms:
     description: Names of artifacts. For O(kind=deb) the code name of a Debian or Ubuntu release; all its packages are
-      returned. For O(kind=registries) none.
+      returned. For O(kind=registries) and O(kind=files) none.
     type: list
     elements: str
   kind:
-    description: What to look for. V(registries) returns the registry hosts named by the bundle's images.
+    description: What to look for. V(registries) returns the registry hosts named by the bundle's images. V(files)
+      returns the one OCI artifact that all files and packages are layers of.
     type: str
-    choices: [file, image, deb, registries]
+    choices: [file, files, image, deb, registries]
     default: file
   directory:
     description: The bundle's directory.
     type: path
     required: true
   registry:
-    description: HOST:PORT of the cluster's registry; needed for C(url).
+    description: HOST:PORT of the cluster's registry; needed for C(fetch).
     type: str
     default: ""
 """
@@ -48,12 +49,15 @@ _raw:
   description:
     - The artifact as in the lock file. Files and packages gain C(checksum), C(path) (the blob on the controller) and
       C(fetch) (what M(bundle_files) and M(offline_packages) take).
-    - Images gain C(digest), C(pinned) (reference by digest) and, split from C(ref), C(repository) and C(tag).
+    - Images gain C(digest), C(pinned) (reference by digest), C(fetch) (name and address of the manifest) and, split
+      from C(ref), C(repository) and C(tag).
   type: list
   elements: dict
 """
 
 _LOCK = "bundle.lock.json"
+_INDEX = "index.json"
+_REFERENCE = "org.opencontainers.image.ref.name"
 _FILES_REPOSITORY = "llmprov/files"
 
 
@@ -89,11 +93,33 @@ def describe_blob(artifact: dict[str, Any], directory: Path, registry: str) -> d
     }
 
 
-def describe_image(artifact: dict[str, Any]) -> dict[str, Any]:
-    """Split an image's reference and add the one by digest."""
+def describe_image(artifact: dict[str, Any], registry: str) -> dict[str, Any]:
+    """Split an image's reference, and add the one by digest and what a host needs to ask for it."""
     repository, _, tag = artifact["ref"].rpartition(":")
     digest = f"sha256:{artifact['sha256']}"
-    return {**artifact, "repository": repository, "tag": tag, "digest": digest, "pinned": f"{repository}@{digest}"}
+    return {
+        **artifact,
+        "repository": repository,
+        "tag": tag,
+        "digest": digest,
+        "pinned": f"{repository}@{digest}",
+        "fetch": _manifest(artifact["name"], repository, digest, registry),
+    }
+
+
+def describe_files(directory: Path, registry: str) -> dict[str, Any]:
+    """Return name, digest and address of the artifact of all files and packages."""
+    manifests = json.loads((directory / _INDEX).read_text(encoding="utf-8"))["manifests"]
+    for manifest in manifests:
+        repository, _, _tag = manifest.get("annotations", {}).get(_REFERENCE, "").rpartition(":")
+        if repository == _FILES_REPOSITORY:
+            digest = manifest["digest"]
+            return {"digest": digest, "fetch": _manifest("the bundle's files", repository, digest, registry)}
+    raise AnsibleLookupError(f"{directory / _INDEX} has no {_FILES_REPOSITORY}; run `llmprov bundle build` again")
+
+
+def _manifest(name: str, repository: str, digest: str, registry: str) -> dict[str, str]:
+    return {"name": name, "url": f"http://{registry}/v2/{repository}/manifests/{digest}"}
 
 
 def find(artifacts: tuple[dict[str, Any], ...], kind: str, name: str) -> dict[str, Any]:
@@ -116,6 +142,8 @@ class LookupModule(LookupBase):
         artifacts = load(directory)
         if kind == "registries":
             return sorted({a["ref"].partition("/")[0] for a in artifacts if a["kind"] == "image"})
+        if kind == "files":
+            return [describe_files(directory, registry)]
         if kind == "deb":
             return [
                 describe_blob(a, directory, registry)
@@ -124,5 +152,5 @@ class LookupModule(LookupBase):
             ]
         found = [find(artifacts, kind, str(term)) for term in terms]
         if kind == "image":
-            return [describe_image(artifact) for artifact in found]
+            return [describe_image(artifact, registry) for artifact in found]
         return [describe_blob(artifact, directory, registry) for artifact in found]

@@ -124,11 +124,11 @@ def test_push_through_ssh(registry: Registry, tmp_path: Path, monkeypatch: pytes
         opened.append((target, host, port))
         yield int(registry.url.rpartition(":")[2])
 
-    hosts = tuple(
-        SimpleNamespace(name=n, ssh=f"ssh {n}", variables={"registry_push_port": 5009}) for n in ("w1", "cp1")
-    )
+    hosts = {n: SimpleNamespace(name=n, ssh=f"ssh {n}", variables={"registry_push_port": 5009}) for n in ("w1", "cp1")}
     settings = SimpleNamespace(first_control_plane="cp1", bundle_dir=tmp_path / "cache/bundle")
-    monkeypatch.setattr(inventory, "load", lambda _path: SimpleNamespace(hosts=hosts, settings=settings))
+    monkeypatch.setattr(
+        inventory, "load", lambda _path: SimpleNamespace(host=lambda name: hosts[name], settings=settings)
+    )
     monkeypatch.setattr(ssh, "tunnel", tunnel)
     assert json.loads(run("push", "-i", "inventories/lab", "--json"))["registry"] == "cp1:5009"
     assert "0 pushed" in run("push", "-i", "inventories/lab")

@@ -1,6 +1,7 @@
 """Content of the tests' own: the product's roles and plugins, but playbooks that do next to nothing."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,9 @@ def inventory(tmp_path: Path, target: Path, bundle: Path) -> Path:
     directory.mkdir()
     (directory / "hosts.yml").write_text(HOSTS % (target, bundle), encoding="utf-8")
     return directory
+
+
+@pytest.fixture(autouse=True)
+def _no_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The playbooks here bring no registry: the push has nowhere to go. tests/lab pushes."""
+    monkeypatch.setattr("llmprov.workflows.push_beside.PUSH", (sys.executable, "-c", "import sys; sys.stdin.read()"))

@@ -3,6 +3,7 @@
 import pytest
 
 from llmprov.bundle.lock import BundleLock, LockedArtifact
+from llmprov.bundle.push import CORE_IMAGES
 from llmprov.errors import BundleError
 from llmprov.inventory import ModelSource, ModelSpec
 from llmprov.workflows.install_images import parse, staged_images
@@ -56,7 +57,7 @@ def test_a_host_that_tells_no_time_is_left_out() -> None:
 def test_engine_and_weights_are_staged_once_engine_first(source: ModelSource) -> None:
     models = [ModelSpec(name="a", source=source), ModelSpec(name="b", source=source)]
     staged = staged_images(models, LOCK)
-    assert staged.artifacts == ("vllm", "smol")
+    assert staged.push_order == ("vllm", *CORE_IMAGES, "smol")
     assert staged.references == (
         f"docker.io/vllm/vllm-openai@sha256:{DIGEST}",
         f"llmprov.internal/models/smol@sha256:{DIGEST}",
@@ -65,7 +66,7 @@ def test_engine_and_weights_are_staged_once_engine_first(source: ModelSource) ->
 
 def test_an_image_outside_the_bundle_is_left_to_its_pod() -> None:
     model = ModelSpec(name="a", source=ModelSource(image="llmprov.internal/models/pushed:1"))
-    assert staged_images([model], LOCK).artifacts == ("vllm",)
+    assert staged_images([model], LOCK).push_order == ("vllm", *CORE_IMAGES)
 
 
 def test_a_name_that_the_bundle_lacks_is_an_error() -> None:
