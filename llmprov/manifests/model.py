@@ -33,6 +33,12 @@ class Strategy(Inputs):
     max_unavailable: int
 
 
+SURGE = Strategy(max_surge=1, max_unavailable=0)
+"""A new replica starts before an old one stops."""
+DRAIN_FIRST = Strategy(max_surge=0, max_unavailable=1)
+"""An old replica stops before a new one starts."""
+
+
 class ModelInputs(Inputs):
     """What a model's objects depend on; images are references by digest."""
 
@@ -43,13 +49,24 @@ class ModelInputs(Inputs):
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = {}
     gpus: int = 1
-    replicas: int = 1
+    replicas: int | None = 1
+    """None leaves their number to the autoscaler."""
+    max_replicas: int | None = None
+    """Up to which the autoscaler goes."""
     memory: str | None = None
     shared_memory: str = "2Gi"
     max_model_len: int | None = None
     startup_seconds: int = 1800
     drain_seconds: int = 120
-    strategy: Strategy
+    strategy: Strategy = SURGE
+
+
+class QuotaInputs(Inputs):
+    """What all models together may have at most; memory in bytes, None where a model asks for none."""
+
+    replicas: int
+    gpus: int
+    memory: int | None
 
 
 class _TemplateInputs(Inputs):
@@ -70,11 +87,12 @@ class _TemplateInputs(Inputs):
 
 class _NamespaceInputs(Inputs):
     namespace: str
+    quota: QuotaInputs
 
 
-def namespace_objects() -> tuple[Manifest, ...]:
-    """Return the namespace that all models share."""
-    return render("models-namespace.yaml.j2", _NamespaceInputs(namespace=NAMESPACE))
+def namespace_objects(quota: QuotaInputs) -> tuple[Manifest, ...]:
+    """Return the namespace that all models share, with what they may have."""
+    return render("models-namespace.yaml.j2", _NamespaceInputs(namespace=NAMESPACE, quota=quota))
 
 
 def model_objects(inputs: ModelInputs) -> tuple[Manifest, ...]:
@@ -94,7 +112,7 @@ def model_objects(inputs: ModelInputs) -> tuple[Manifest, ...]:
             requests=limits,
             limits=limits,
             deregister_seconds=_DEREGISTER_SECONDS,
-            grace_seconds=_DEREGISTER_SECONDS + inputs.drain_seconds + _EXIT_SECONDS,
+            grace_seconds=grace_seconds(inputs.drain_seconds),
             startup_period=_STARTUP_PERIOD,
             startup_failures=math.ceil(inputs.startup_seconds / _STARTUP_PERIOD),
             # The Deployment gives up after the pod would have: scheduling and pulling come on top.
@@ -119,15 +137,6 @@ def engine_arguments(inputs: ModelInputs) -> tuple[str, ...]:
     return (*arguments, *inputs.args)
 
 
-def strategy(*, gpus: int, replicas: int, spare_gpus: int) -> Strategy:
-    """Choose a rolling update that cannot wait for a GPU that only it could free.
-
-    With room for one replica more, a new one starts before an old one stops. Without, an old one is drained first.
-
-    Args:
-        gpus: of one replica.
-        replicas: wanted.
-        spare_gpus: GPUs of the cluster that no model asks for.
-    """
-    surge = gpus <= spare_gpus or replicas == 0
-    return Strategy(max_surge=1, max_unavailable=0) if surge else Strategy(max_surge=0, max_unavailable=1)
+def grace_seconds(drain_seconds: int) -> int:
+    """Return how long a replica has from being told to stop until it is killed."""
+    return _DEREGISTER_SECONDS + drain_seconds + _EXIT_SECONDS

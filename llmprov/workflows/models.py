@@ -1,28 +1,58 @@
 """From models in the inventory to replicas that answer."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
 from llmprov.bundle.lock import BundleLock
 from llmprov.cluster.apply import Applied, apply_set
-from llmprov.cluster.client import Cluster
-from llmprov.cluster.nodes import node_states
+from llmprov.cluster.client import Cluster, Object
 from llmprov.cluster.objects import DEPLOYMENT
-from llmprov.cluster.rollout import Workload, wait_rolled_out
+from llmprov.cluster.pods import ReplicaTiming
+from llmprov.cluster.rollout import Outcome, Workload, joined, outcomes_of
+from llmprov.cluster.room import quantity
+from llmprov.errors import ClusterError, ModelError
 from llmprov.inventory import Inventory, ModelSpec
+from llmprov.manifests.autoscaling import AutoscalerInputs, autoscaler_objects
 from llmprov.manifests.model import (
     MODEL_LABEL,
     NAMESPACE,
     PORT,
     ModelInputs,
+    QuotaInputs,
     model_objects,
     namespace_objects,
-    strategy,
 )
+from llmprov.manifests.render import Manifest
 from llmprov.progress import Progress
 from llmprov.states import ReadyModel as ReadyModel  # noqa: PLC0414 - part of this module's interface
+from llmprov.workflows import rollout, rollout_replicas
 from llmprov.workflows.references import ModelImages, model_images
+from llmprov.workflows.rollout_plan import Choice
+from llmprov.workflows.rollout_pull import pull_ahead
 
 MODELS_SET = "models"
 # A pod that is told to start now may first have to wait for its images.
 _PULL_SECONDS = 1800
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """What a deployment did.
+
+    Attributes:
+        applied: what became of the objects.
+        choices: how each model's replicas are replaced.
+        before: the Deployments whose replicas are being replaced, as they were while they served.
+    """
+
+    applied: Applied
+    choices: tuple[Choice, ...] = ()
+    before: Mapping[str, Object] = field(default_factory=dict)
+
+    @property
+    def changes(self) -> int:
+        """How many objects differ from before."""
+        return self.applied.changes
 
 
 def images(inventory: Inventory, lock: BundleLock) -> tuple[ModelImages, ...]:
@@ -30,10 +60,30 @@ def images(inventory: Inventory, lock: BundleLock) -> tuple[ModelImages, ...]:
     return model_images(inventory, lock)
 
 
+def choices(
+    cluster: Cluster, inventory: Inventory, lock: BundleLock, *, names: Sequence[str] = (), restart: bool = False
+) -> tuple[Choice, ...]:
+    """Say how a deployment would replace the models' replicas; nothing is changed.
+
+    Raises:
+        ModelError: a new replica cannot start anywhere, or an image is nowhere.
+    """
+    found = rollout.revisions(cluster, _wanted(inventory, lock, names), take_over=True)
+    return rollout.plan(cluster, found, restart=restart)
+
+
 def deploy(
-    cluster: Cluster, inventory: Inventory, lock: BundleLock, progress: Progress, *, take_over: bool = False
-) -> Applied:
+    cluster: Cluster,
+    inventory: Inventory,
+    lock: BundleLock,
+    progress: Progress,
+    *,
+    take_over: bool = False,
+    names: Sequence[str] = (),
+) -> Deployed:
     """Apply every model of the inventory, and remove those that are not in it any more.
+
+    Everything that can be known beforehand is checked first: images, what the API says of each object, GPUs.
 
     Args:
         cluster: where to.
@@ -41,37 +91,79 @@ def deploy(
         lock: the bundle, which pins the images.
         progress: told which object is being applied.
         take_over: take fields over that somebody else has set.
+        names: only these models; the others stay as they are. Empty: all.
+
+    Raises:
+        ModelError: an image is nowhere, or no node has room for a new replica; nothing was changed.
     """
-    pinned = {found.model: found for found in images(inventory, lock)}
-    spare = spare_gpus(cluster, inventory)
-    objects = [*namespace_objects()]
-    for model in inventory.models:
-        objects += model_objects(model_inputs(model, pinned[model.name], spare))
-    return apply_set(cluster, MODELS_SET, objects, progress, take_over=take_over)
+    scaling = cluster.serves(rollout_replicas.SCALED_OBJECT)
+    if not scaling and any(model.autoscaled for model in inventory.models):
+        progress.note("the cluster has no autoscaler: models stay at their least number of replicas (llmprov install)")
+        inventory = inventory.model_copy(update={"models": rollout_replicas.without_autoscaler(inventory.models)})
+    with progress.step("plan models") as step:
+        found = rollout.revisions(cluster, _wanted(inventory, lock, names), take_over=take_over)
+        chosen = rollout.plan(cluster, found)
+        step.update(", ".join(f"{choice.model}: {choice.move}" for choice in chosen))
+    for choice in chosen:
+        if choice.warning:
+            progress.note(choice.warning)
+    pull_ahead(cluster, found, chosen, progress)
+    objects = {item.spec.name: _objects(item, choice) for item, choice in zip(found, chosen, strict=True)}
+    for item in found:
+        rollout_replicas.before_apply(cluster, item)
+    applied = _apply(cluster, inventory, objects, progress, names=names, take_over=take_over)
+    for item in found:
+        rollout_replicas.after_apply(cluster, item)
+    before = {
+        item.spec.name: item.live
+        for item in found
+        if item.live is not None and item.changed and item.spec.rollout.undo and rollout.serves(item.live)
+    }
+    return Deployed(applied, chosen, before)
 
 
-def wait_ready(cluster: Cluster, inventory: Inventory, progress: Progress) -> tuple[ReadyModel, ...]:
+def wait_ready(
+    cluster: Cluster,
+    inventory: Inventory,
+    progress: Progress,
+    deployed: Deployed | None = None,
+    *,
+    names: Sequence[str] = (),
+) -> tuple[ReadyModel, ...]:
     """Wait until every replica of every model answers; they start beside each other.
+
+    A model whose new revision does not become ready goes back to the one that served before.
 
     Raises:
         ClusterError: a replica cannot start (with its last log lines), or the model's startup time is over.
+        ModelError: the same of a new revision, which was taken back.
     """
-    workloads = [
-        Workload(
-            DEPLOYMENT,
-            NAMESPACE,
-            model.name,
-            {MODEL_LABEL: model.name},
-            seconds=float(model.timeouts.startup_seconds + _PULL_SECONDS),
-            title=f"model {model.name}",
-        )
-        for model in inventory.models
-    ]
-    timings = wait_rolled_out(cluster, NAMESPACE, workloads, progress)
-    return tuple(ReadyModel(name, endpoint(name, inventory), replicas) for name, replicas in timings.items())
+    workloads = [workload(model) for model in _chosen(inventory, names)]
+    outcomes = outcomes_of(cluster, NAMESPACE, workloads, progress)
+    errors = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, ClusterError)}
+    before = deployed.before if deployed else {}
+    undone = [_undo(cluster, before[name], error, progress) for name, error in errors.items() if name in before]
+    others = [error for name, error in errors.items() if name not in before]
+    if undone:
+        raise _one([*undone, *others])
+    if others:
+        raise joined(others)
+    return tuple(ReadyModel(name, endpoint(name, inventory), _replicas(outcome)) for name, outcome in outcomes.items())
 
 
-def model_inputs(model: ModelSpec, pinned: ModelImages, spare: int) -> ModelInputs:
+def workload(model: ModelSpec) -> Workload:
+    """Return what is waited for, and for how long."""
+    return Workload(
+        DEPLOYMENT,
+        NAMESPACE,
+        model.name,
+        {MODEL_LABEL: model.name},
+        seconds=float(model.timeouts.startup_seconds + _PULL_SECONDS),
+        title=f"model {model.name}",
+    )
+
+
+def model_inputs(model: ModelSpec, pinned: ModelImages) -> ModelInputs:
     """Turn a model of the inventory into the inputs of its objects."""
     return ModelInputs(
         name=model.name,
@@ -81,13 +173,36 @@ def model_inputs(model: ModelSpec, pinned: ModelImages, spare: int) -> ModelInpu
         args=model.engine.args,
         env=model.engine.env,
         gpus=model.resources.gpus,
-        replicas=model.replicas.min,
+        replicas=None if model.autoscaled else model.replicas.min,
+        max_replicas=model.replicas.max if model.autoscaled else None,
         memory=model.resources.memory,
         shared_memory=model.resources.shared_memory,
         max_model_len=model.max_model_len,
         startup_seconds=model.timeouts.startup_seconds,
         drain_seconds=model.timeouts.drain_seconds,
-        strategy=strategy(gpus=model.resources.gpus, replicas=model.replicas.min, spare_gpus=spare),
+    )
+
+
+def autoscaler_inputs(model: ModelSpec) -> AutoscalerInputs:
+    """Turn a model of the inventory into the inputs of its autoscaler."""
+    return AutoscalerInputs(
+        name=model.name,
+        min_replicas=model.replicas.min,
+        max_replicas=model.replicas.max,
+        target_requests=model.autoscaling.target_requests,
+        kv_cache_percent=model.autoscaling.kv_cache_percent,
+        cooldown_seconds=model.cooldown_seconds,
+    )
+
+
+def quota_inputs(models: Sequence[ModelSpec]) -> QuotaInputs:
+    """Add up what models may have at most."""
+    memories = [model.resources.memory for model in models]
+    asked = sum(quantity(model.resources.memory or "0") * (model.replicas.max + 1) for model in models)
+    return QuotaInputs(
+        replicas=sum(model.replicas.max + 1 for model in models),
+        gpus=sum(model.resources.gpus * (model.replicas.max + 1) for model in models),
+        memory=asked if all(memories) else None,
     )
 
 
@@ -96,7 +211,51 @@ def endpoint(name: str, inventory: Inventory) -> str:
     return f"http://{name}.{NAMESPACE}.svc.{inventory.settings.dns_domain}:{PORT}/v1"
 
 
-def spare_gpus(cluster: Cluster, inventory: Inventory) -> int:
-    """Return how many GPUs of the cluster no model of the inventory asks for."""
-    asked = sum(model.resources.gpus * model.replicas.min for model in inventory.models)
-    return sum(state.gpus for state in node_states(cluster) if state.schedulable) - asked
+def _wanted(inventory: Inventory, lock: BundleLock, names: Sequence[str]) -> list[tuple[ModelSpec, ModelInputs]]:
+    chosen = _chosen(inventory, names)
+    pinned = {found.model: found for found in images(inventory.model_copy(update={"models": chosen}), lock)}
+    return [(model, model_inputs(model, pinned[model.name])) for model in chosen]
+
+
+def _chosen(inventory: Inventory, names: Sequence[str]) -> tuple[ModelSpec, ...]:
+    return tuple(model for model in inventory.models if not names or model.name in names)
+
+
+def _objects(item: rollout.Revision, choice: Choice) -> tuple[Manifest, ...]:
+    inputs = item.inputs.model_copy(update={"strategy": rollout.strategy_of(choice, item.live)})
+    scaled = autoscaler_objects(autoscaler_inputs(item.spec), NAMESPACE) if item.spec.autoscaled else ()
+    return (*model_objects(inputs), *scaled)
+
+
+def _apply(
+    cluster: Cluster,
+    inventory: Inventory,
+    objects: Mapping[str, Sequence[Manifest]],
+    progress: Progress,
+    *,
+    names: Sequence[str],
+    take_over: bool,
+) -> Applied:
+    shared = namespace_objects(quota_inputs(inventory.models))
+    every = [*shared, *(item for found in objects.values() for item in found)]
+    if not names:
+        return apply_set(cluster, MODELS_SET, every, progress, take_over=take_over)
+    selector = f"{MODEL_LABEL} in ({','.join(names)})"
+    return apply_set(cluster, MODELS_SET, every, progress, take_over=take_over, within=selector)
+
+
+def _undo(cluster: Cluster, before: Object, cause: ClusterError, progress: Progress) -> ModelError:
+    name = rollout.name_of(before)
+    return rollout.undone(name, cause, rollout.undo(cluster, before, progress, seconds=_PULL_SECONDS))
+
+
+def _one(errors: Sequence[ClusterError | ModelError]) -> ModelError:
+    first = errors[0]
+    if len(errors) == 1:
+        return ModelError(first.message, remedy=first.remedy, details=first.details)
+    lines = tuple(line for error in errors for line in (error.message, *(f"  {text}" for text in error.details)))
+    return ModelError(f"{len(errors)} models did not become ready", remedy=first.remedy, details=lines)
+
+
+def _replicas(outcome: Outcome) -> tuple[ReplicaTiming, ...]:
+    return () if isinstance(outcome, ClusterError) else outcome

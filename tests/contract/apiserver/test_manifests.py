@@ -7,7 +7,7 @@ import pytest
 from llmprov.cluster.apply import apply_set, ordered
 from llmprov.cluster.client import Cluster
 from llmprov.cluster.objects import DEPLOYMENT
-from llmprov.manifests.model import NAMESPACE, ModelInputs, model_objects, namespace_objects, strategy
+from llmprov.manifests.model import NAMESPACE, ModelInputs, QuotaInputs, model_objects, namespace_objects
 from llmprov.manifests.network import NetworkInputs, network_objects
 from llmprov.progress import NullProgress
 
@@ -19,8 +19,8 @@ MODEL = ModelInputs(
     weights_image=f"llmprov.internal/models/m1@{DIGEST}",
     memory="8Gi",
     env={"A": "1"},
-    strategy=strategy(gpus=1, replicas=1, spare_gpus=0),
 )
+QUOTA = QuotaInputs(replicas=4, gpus=4, memory=32 << 30)
 
 
 @pytest.mark.parametrize("backend", ["host-gw", "vxlan"])
@@ -31,7 +31,7 @@ def test_network(cluster: Cluster, backend: str) -> None:
 
 
 def test_model_is_stable_and_its_pod_passes_the_restricted_profile(cluster: Cluster) -> None:
-    objects = (*namespace_objects(), *model_objects(MODEL))
+    objects = (*namespace_objects(QUOTA), *model_objects(MODEL))
     apply_set(cluster, "models", objects, NullProgress())
     assert apply_set(cluster, "models", objects, NullProgress()).changes == 0
     deployment = cluster.get(DEPLOYMENT, "m1", NAMESPACE)
@@ -44,5 +44,5 @@ def test_model_is_stable_and_its_pod_passes_the_restricted_profile(cluster: Clus
 
 
 def test_objects_are_ordered_by_need() -> None:
-    kinds = [item["kind"] for item in ordered([*reversed(model_objects(MODEL)), *namespace_objects()])]
-    assert kinds == ["Namespace", "ServiceAccount", "Service", "PodDisruptionBudget", "Deployment"]
+    kinds = [item["kind"] for item in ordered([*reversed(model_objects(MODEL)), *namespace_objects(QUOTA)])]
+    assert kinds == ["Namespace", "ResourceQuota", "ServiceAccount", "Service", "PodDisruptionBudget", "Deployment"]

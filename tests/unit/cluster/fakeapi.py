@@ -5,6 +5,7 @@ The same behaviour is tested against a real API server in tests/contract/apiserv
 
 import copy
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ KINDS: dict[str, dict[str, tuple[str, bool]]] = {
         "StatefulSet": ("statefulsets", True),
     },
     "keda.sh/v1alpha1": {"ScaledObject": ("scaledobjects", True)},
+    "autoscaling/v2": {"HorizontalPodAutoscaler": ("horizontalpodautoscalers", True)},
     "policy/v1": {"PodDisruptionBudget": ("poddisruptionbudgets", True)},
     "rbac.authorization.k8s.io/v1": {
         "ClusterRole": ("clusterroles", False),
@@ -272,7 +274,11 @@ def _status(code: int, message: str) -> Json:
 
 def _matches(item: Json, selector: str) -> bool:
     labels = item["metadata"].get("labels", {})
-    for term in filter(None, selector.split(",")):
+    for term in filter(None, re.split(r",(?![^(]*\))", selector)):
+        if found := re.fullmatch(r"(\S+) in \((.*)\)", term):
+            if labels.get(found[1]) not in found[2].split(","):
+                return False
+            continue
         key, equals, value = term.partition("=")
         if (labels.get(key) != value) if equals else (key not in labels):
             return False

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from llmprov.manifests.model import ModelInputs, Strategy, model_objects, namespace_objects, strategy
+from llmprov.manifests.autoscaling import AutoscalerInputs, autoscaler_objects
+from llmprov.manifests.model import DRAIN_FIRST, NAMESPACE, ModelInputs, QuotaInputs, model_objects, namespace_objects
 from llmprov.manifests.network import NetworkInputs, network_objects
+from llmprov.manifests.prepull import PrepullInputs, pod_name, prepull_pod
 from llmprov.manifests.render import Manifest, dump
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden"
@@ -31,7 +33,8 @@ LAB = ModelInputs(
     env={"VLLM_CPU_KVCACHE_SPACE": "1"},
     max_model_len=2048,
     drain_seconds=20,
-    strategy=strategy(gpus=1, replicas=1, spare_gpus=1),
+    replicas=None,
+    max_replicas=2,
 )
 PRODUCTION = ModelInputs(
     name="llama-70b",
@@ -42,13 +45,25 @@ PRODUCTION = ModelInputs(
     replicas=6,
     memory="256Gi",
     shared_memory="16Gi",
-    strategy=strategy(gpus=4, replicas=6, spare_gpus=0),
+    strategy=DRAIN_FIRST,
+)
+QUOTA = QuotaInputs(replicas=5, gpus=5, memory=25 << 30)
+SCALER = AutoscalerInputs(
+    name="smollm2", min_replicas=1, max_replicas=2, target_requests=4, kv_cache_percent=80, cooldown_seconds=90
+)
+PREPULL = PrepullInputs(
+    name="smollm2",
+    node="gpu1",
+    engine_image=LAB.engine_image,
+    weights_image=LAB.weights_image,
+    seconds=3600,
 )
 CASES: dict[str, Sequence[Manifest]] = {
     "network-host-gw": network("host-gw"),
     "network-vxlan": network("vxlan"),
-    "model-lab": (*namespace_objects(), *model_objects(LAB)),
+    "model-lab": (*namespace_objects(QUOTA), *model_objects(LAB), *autoscaler_objects(SCALER, NAMESPACE)),
     "model-production": model_objects(PRODUCTION),
+    "model-prepull": (prepull_pod(PREPULL),),
 }
 
 
@@ -68,9 +83,15 @@ def test_values_cannot_break_out_of_their_place() -> None:
     assert {"name": "A", "value": hostile} in container["env"]
 
 
-def test_a_rollout_never_waits_for_a_gpu_that_only_it_could_free() -> None:
-    drain_first = Strategy(max_surge=0, max_unavailable=1)
-    surge = Strategy(max_surge=1, max_unavailable=0)
-    assert strategy(gpus=4, replicas=2, spare_gpus=3) == drain_first
-    assert strategy(gpus=4, replicas=2, spare_gpus=4) == surge
-    assert strategy(gpus=0, replicas=1, spare_gpus=0) == surge
+def test_a_quota_without_memory_limits_no_memory() -> None:
+    _, quota = namespace_objects(QuotaInputs(replicas=2, gpus=8, memory=None))
+    hard = quota["spec"]["hard"]  # type: ignore[index]
+    assert "limits.memory" not in hard
+    assert hard["requests.nvidia.com/gpu"] == "16"
+
+
+def test_names_of_pulls_are_short_and_differ() -> None:
+    long = PREPULL.model_copy(update={"name": "m" * 63})
+    other = long.model_copy(update={"node": "gpu2"})
+    assert len(pod_name(long)) <= 63
+    assert pod_name(long) != pod_name(other)

@@ -85,7 +85,7 @@ def test_deploy_then_wait(
 ) -> None:
     put_node(api, "gpu1", gpus=2)
     inventory = make_inventory()
-    applied = models.deploy(cluster, inventory, lock, NullProgress())
+    applied = models.deploy(cluster, inventory, lock, NullProgress()).applied
     assert f"Deployment {NAMESPACE}/m" in applied.created
     assert models.deploy(cluster, inventory, lock, NullProgress()).changes == 0
     finish(api, "Deployment", NAMESPACE, "m", {"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1})
@@ -94,20 +94,13 @@ def test_deploy_then_wait(
 
 
 def test_a_model_that_left_the_inventory_is_removed(
-    cluster: Cluster, make_inventory: Callable[..., Inventory], lock: BundleLock
-) -> None:
-    models.deploy(cluster, make_inventory(MODEL, {**MODEL, "name": "n"}), lock, NullProgress())
-    applied = models.deploy(cluster, make_inventory(MODEL), lock, NullProgress())
-    assert f"Deployment {NAMESPACE}/n" in applied.pruned
-    assert not any("/m" in line for line in applied.pruned)
-
-
-def test_spare_gpus_decide_the_rollout(
-    cluster: Cluster, api: FakeApi, make_inventory: Callable[..., Inventory]
+    cluster: Cluster, api: FakeApi, make_inventory: Callable[..., Inventory], lock: BundleLock
 ) -> None:
     put_node(api, "gpu1", gpus=2)
-    assert models.spare_gpus(cluster, make_inventory()) == 1
-    assert models.spare_gpus(cluster, make_inventory({**MODEL, "replicas": 2})) == 0
+    models.deploy(cluster, make_inventory(MODEL, {**MODEL, "name": "n"}), lock, NullProgress())
+    applied = models.deploy(cluster, make_inventory(MODEL), lock, NullProgress()).applied
+    assert f"Deployment {NAMESPACE}/n" in applied.pruned
+    assert not any("/m" in line for line in applied.pruned)
 
 
 def test_network_and_simulated_gpus(
@@ -138,7 +131,8 @@ def test_gpus_that_never_come(
 
 def test_sudo_password_of_a_control_plane(make_inventory: Callable[..., Inventory]) -> None:
     (plane,) = clusters._planes(make_inventory())
-    assert plane.sudo_password == "s3cret"
+    assert plane.sudo_password is not None
+    assert plane.sudo_password() == "s3cret"
     assert "s3cret" not in repr(plane)
 
 
