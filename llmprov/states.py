@@ -1,6 +1,6 @@
 """What the short verbs find out: values that workflows make and `report` prints."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from llmprov.cluster.nodes import NodeState
@@ -117,3 +117,13 @@ class ReadyModel:
     name: str
     endpoint: str
     replicas: tuple[ReplicaTiming, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key of the gateway: who it is for, and when it was made (UTC, ISO 8601; empty when that is not known)."""
+
+    name: str
+    created: str
+    key: str = field(repr=False, default="")
+    """The key itself, where it was asked for."""

@@ -10,7 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 # In the order in which a newcomer needs them.
-VERBS = ("init", "inventory", "bundle", "preflight", "install", "status", "chat", "model", "reset", "lab")
+VERBS = (
+    *("init", "inventory", "bundle", "preflight", "install", "status", "chat", "model", "gateway", "key"),
+    *("reset", "lab"),
+)
 
 
 class Verbs(TyperGroup):

@@ -21,6 +21,7 @@ NODE = Kind("v1", "Node")
 POD = Kind("v1", "Pod")
 EVENT = Kind("v1", "Event")
 SERVICE = Kind("v1", "Service")
+SECRET = Kind("v1", "Secret")
 DEPLOYMENT = Kind("apps/v1", "Deployment")
 DAEMONSET = Kind("apps/v1", "DaemonSet")
 

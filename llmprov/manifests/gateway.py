@@ -45,7 +45,6 @@ _MODELS_ROUTE = "models"
 class GatewayInputs(Inputs):
     """What the gateway depends on; images are references by digest."""
 
-    controller_image: str
     proxy_image: str
     node_port: int
     replicas: int
@@ -116,8 +115,8 @@ class _NamespaceInputs(Inputs):
 
 
 def namespace_objects() -> tuple[Manifest, ...]:
-    """Return the gateway's namespace; like the models', it holds restricted pods only."""
-    return render("models-namespace.yaml.j2", _NamespaceInputs())
+    """Return the gateway's namespace."""
+    return render("gateway-namespace.yaml.j2", _NamespaceInputs())
 
 
 def gateway_objects(inputs: GatewayInputs) -> tuple[Manifest, ...]:

@@ -1,0 +1,117 @@
+"""API keys of the gateway: made, listed, shown and revoked; the proxies learn of a change within seconds."""
+
+import difflib
+import re
+import secrets
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from llmprov.cluster.client import Cluster
+from llmprov.cluster.objects import SECRET, Header
+from llmprov.errors import ClusterError
+from llmprov.inventory import Inventory
+from llmprov.manifests.gateway import KEYS_SECRET, NAMESPACE
+from llmprov.states import ApiKey as ApiKey  # noqa: PLC0414 - part of this module's interface
+from llmprov.workflows.cluster import open_cluster
+from llmprov.workflows.gateway_secrets import read_secret
+
+DEFAULT_KEY = "default"
+_PREFIX = "sk-llmprov-"
+_BYTES = 32
+_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
+_CREATED = "created.llmprov.io/"
+
+
+def create(inventory: Inventory, name: str) -> ApiKey:
+    """Make a key.
+
+    Raises:
+        ClusterError: there is one of that name, the name cannot be one, or there is no gateway.
+    """
+    if not _NAME.fullmatch(name):
+        raise ClusterError(
+            f"{name!r} cannot be the name of a key",
+            remedy="use at most 63 lower-case letters, digits, dots, dashes and underscores, such as team-a",
+        )
+    with _opened(inventory) as (cluster, known):
+        if name in known:
+            raise ClusterError(
+                f"there is a key {name!r} already", remedy=f"llmprov key show {name}, or choose another name"
+            )
+        return add_key(cluster, name)
+
+
+def list_keys(inventory: Inventory) -> tuple[ApiKey, ...]:
+    """Return all keys by name, without the keys themselves."""
+    with _opened(inventory) as (cluster, known):
+        created = _created(cluster)
+        return tuple(ApiKey(name, created.get(name, "")) for name in sorted(known))
+
+
+def show(inventory: Inventory, name: str) -> ApiKey:
+    """Return one key, with the key itself."""
+    with _opened(inventory) as (cluster, known):
+        _require(name, known)
+        return ApiKey(name, _created(cluster).get(name, ""), known[name].decode())
+
+
+def revoke(inventory: Inventory, name: str) -> None:
+    """Delete a key: requests with it get 401 within seconds; answers that are on their way end."""
+    with _opened(inventory) as (cluster, known):
+        _require(name, known)
+        _patch(cluster, name, None, None)
+
+
+def add_key(cluster: Cluster, name: str) -> ApiKey:
+    """Make a key in a cluster whose Secret of keys is there."""
+    key = _PREFIX + secrets.token_urlsafe(_BYTES)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    _patch(cluster, name, b64encode(key.encode()).decode(), now)
+    return ApiKey(name, now, key)
+
+
+def any_key(cluster: Cluster) -> str:
+    """Return a key that works: the default one, or else the first.
+
+    Raises:
+        ClusterError: all keys were revoked.
+    """
+    known = _known(cluster)
+    name = DEFAULT_KEY if DEFAULT_KEY in known else next(iter(sorted(known)), "")
+    if not name:
+        raise ClusterError("the gateway has no API key", remedy="make one: llmprov key create NAME")
+    return known[name].decode()
+
+
+@contextmanager
+def _opened(inventory: Inventory) -> Iterator[tuple[Cluster, Mapping[str, bytes]]]:
+    with open_cluster(inventory) as cluster:
+        yield cluster, _known(cluster)
+
+
+def _known(cluster: Cluster) -> Mapping[str, bytes]:
+    found = read_secret(cluster, KEYS_SECRET)
+    if found is None:
+        raise ClusterError("the cluster has no gateway", remedy="install it: llmprov install")
+    return found
+
+
+def _require(name: str, known: Mapping[str, bytes]) -> None:
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        raise ClusterError(
+            f"there is no key {name!r}" + (f"; did you mean {close[0]!r}?" if close else ""),
+            remedy="llmprov key list",
+        )
+
+
+def _created(cluster: Cluster) -> Mapping[str, str]:
+    annotations = Header.model_validate(cluster.get(SECRET, KEYS_SECRET, NAMESPACE)).metadata.annotations
+    return {key.removeprefix(_CREATED): value for key, value in annotations.items() if key.startswith(_CREATED)}
+
+
+def _patch(cluster: Cluster, name: str, key: str | None, created: str | None) -> None:
+    patch = {"data": {name: key}, "metadata": {"annotations": {_CREATED + name: created}}}
+    cluster.merge(SECRET, KEYS_SECRET, patch, namespace=NAMESPACE)
