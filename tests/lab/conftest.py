@@ -13,8 +13,15 @@ from typing import Any
 
 import pytest
 
-# Subnets of the test labs, disjoint from the default lab's so that both can run side by side.
-CLUSTER_SUBNET = "10.77.10.0/24"
+from tests.lab.bare import BareLab
+
+_THREE_HOSTS = """\
+subnet: 10.79.0.0/24
+hosts:
+  cp1: {memory: 512M}
+  gpu1: {disk: 1G, base: bookworm}
+  gpu2: {binds: {/srv/models: %s}}
+"""
 
 
 @dataclass(frozen=True)
@@ -99,3 +106,51 @@ def booted(
         yield lab
     finally:
         lab.llmprov("lab", "destroy", "--name", name)
+
+
+@dataclass(frozen=True)
+class Installed:
+    """Three hosts with Kubernetes and the lab's model on them; `document` is what the install said of itself."""
+
+    lab: Lab
+    document: dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory, lab_environment: dict[str, str]) -> Iterator[Installed]:
+    """One installed cluster for all tests that need one; each leaves it as it was."""
+    directory = tmp_path_factory.mktemp("installed")
+    with booted("installed", directory, lab_environment, "--hosts", "3", "--subnet", "10.77.43.0/24") as running:
+        done = running.llmprov("install", "-i", str(running.inventory), "--json", timeout=1800)
+        yield Installed(running, done.json)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests on the installed cluster come last: it takes most of the machine's memory for as long as it runs."""
+    items.sort(key=lambda item: "installed" in getattr(item, "fixturenames", ()))
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BareLab]:
+    """Three bare hosts, each with one option of lab.yml; for tests of the lab itself."""
+    home = tmp_path_factory.mktemp("lab")
+    models = home / "models"
+    models.mkdir()
+    (models / "weights").write_text("seen from outside\n")
+    (home / "lab.yml").write_text(_THREE_HOSTS % models)
+    running = BareLab(f"t{os.getpid()}", home)
+    try:
+        running("up", "-f", str(home / "lab.yml"))
+        yield running
+    finally:
+        running("destroy")
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Iterator[BareLab]:
+    """A lab that is not started yet."""
+    prepared = BareLab(f"s{os.getpid()}", tmp_path)
+    try:
+        yield prepared
+    finally:
+        prepared("destroy")
