@@ -99,7 +99,7 @@ def ssh_config(spec: LabSpec, files: LabFiles) -> str:
         f'  UserKnownHostsFile "{files.known_hosts}"',
         "  GlobalKnownHostsFile /dev/null",
         "  StrictHostKeyChecking yes",
-        f"  ProxyCommand nsenter --net='{namespace}' nc -F %h %p",
+        f"  ProxyCommand nsenter --net='{namespace}' nc -F -w 10 %h %p",
         "  ProxyUseFdpass yes",
         "  ServerAliveInterval 15",
         "  ServerAliveCountMax 4",

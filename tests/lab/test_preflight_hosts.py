@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.lab.conftest import Lab, booted
+from tests.lab.looks import state
 
 pytestmark = pytest.mark.lab
 
@@ -21,16 +22,6 @@ hosts:
   cp1: {}
   gpu1: {}
   gpu2: {disk: 1G, base: bookworm}
-"""
-# Everything that an installation, or careless reading, would leave behind. Logs and traces of the login are left out.
-_STATE = r"""
-sudo find / -xdev \( -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /dev -o -path /var/log
-  -o -path /var/lib/systemd \) -prune -o -printf '%p %y %s %m %u %T@\n' | sort
-sudo sysctl -a 2>/dev/null | grep -E '^(net.ipv4.ip_forward|net.bridge|vm.overcommit|kernel.panic|fs.inotify)' | sort
-systemctl list-unit-files --no-legend | grep -v '[.]scope' | sort
-ip -o link | sed 's/qlen.*//'
-ip route
-cat /proc/mounts
 """
 
 
@@ -59,11 +50,6 @@ def only(document: dict[str, Any]) -> dict[str, str]:
     return finding
 
 
-def state(lab: Lab, host: str) -> list[str]:
-    """Return everything about a host that preflight must not change."""
-    return lab.ssh(host, _STATE.strip().replace("/var/log\n", "/var/log ")).splitlines()
-
-
 @contextmanager
 def spoiled(lab: Lab, host: str, spoil: str, repair: str) -> Iterator[None]:
     """Spoil a host for a while."""
@@ -82,7 +68,6 @@ def test_fit_hosts_are_fit_and_stay_untouched(lab: Lab) -> None:
     assert sorted(document["hosts"]) == ["cp1", "gpu1"]
     after = {host: state(lab, host) for host in ("cp1", "gpu1")}
     for host, lines in before.items():
-        assert len(lines) > 1000
         assert after[host] == lines
 
 
