@@ -33,16 +33,16 @@ lint: setup ## ruff, mypy, import-linter, ansible-lint, yamllint
 	@$(VENV)/yamllint --strict .
 	@PATH="$(CURDIR)/$(VENV):$(PATH)" ANSIBLE_CONFIG=ansible.cfg $(VENV)/ansible-lint --offline --strict
 
-unit: setup ## Tests that need neither root nor a lab, with coverage of llmprov/
-	@$(VENV)/pytest tests/unit tests/golden tests/contract -n 2 --cov --cov-report=term --cov-fail-under=85 $(if $(K),-k "$(K)")
+unit: setup ## Tests that need neither root nor a lab, with coverage of llmprov/; K=expression chooses
+	@$(VENV)/pytest tests/unit tests/golden tests/contract -n 2 $(if $(K),-k "$(K)",--cov --cov-report=term --cov-fail-under=85)
 
 lab-test: bundle ## Tests on lab hosts; K=expression chooses
-	@$(VENV)/pytest tests/lab tests/device $(if $(K),-k "$(K)")
+	@$(VENV)/pytest tests/lab tests/device --durations=15 $(if $(K),-k "$(K)")
 
-molecule: bundle ## Role scenarios on lab hosts
-	@scripts/molecule
+molecule: bundle ## Role scenarios on lab hosts; K="base node" chooses
+	@scripts/molecule $(K)
 
-bench: setup-lab ## Speed as ratios within one run
+bench: bundle ## Speed as ratios within one run
 	@$(VENV)/python -m tests.bench.install
 
 test: lint bundle unit lab-test ## The whole suite

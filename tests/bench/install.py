@@ -4,6 +4,7 @@
     python -m tests.bench.install --journal FILE     # reads the journal of an install that has been
 
 Prints ratios of times within one run, so that machines of different speed can be compared.
+Ends with exit code 1 when a goal was missed.
 """
 
 import argparse
@@ -15,11 +16,14 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from llmprov.report.console import out
 from llmprov.runner.journal import read
 
 GOAL = 1.3
+SECOND_GOAL = 30.0
+"""Seconds of an install that has nothing to do."""
 LAB = "bench"
 SUBNET = "10.77.50.0/24"
 
@@ -54,8 +58,8 @@ def times(events: Iterable[Mapping[str, object]]) -> Times:
     )
 
 
-def show(found: Times, *, answer_seconds: float = 0.0) -> None:
-    """Print the phases and the ratio."""
+def show(found: Times, *, answer_seconds: float = 0.0) -> bool:
+    """Print the phases and the ratio; say whether the goal was reached."""
     for name, started, seconds, beside in sorted(found.phases, key=lambda phase: phase[1]):
         out.print(f"{name:32} {started:8.1f} {seconds:8.1f} {'beside' if beside else ''}")
     total = found.whole + answer_seconds
@@ -64,41 +68,45 @@ def show(found: Times, *, answer_seconds: float = 0.0) -> None:
     out.print(f"{'engine start':32} {'':8} {found.engine_start:8.1f}")
     if found.unavoidable == 0:
         out.print("no image was pulled and no engine started in this run: no ratio")
-        return
-    out.print(f"ratio {total / found.unavoidable:.2f}  (whole / (pull + engine start); goal: at most {GOAL})")
+        return False
+    ratio = total / found.unavoidable
+    out.print(f"ratio {ratio:.2f}  (whole / (pull + engine start); goal: at most {GOAL})")
+    return ratio <= GOAL
 
 
-def main() -> None:
+def main() -> int:
     """Measure a fresh install, or read the journal of one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--journal", type=Path, help="of an install that has been")
     chosen = parser.parse_args()
     if chosen.journal:
-        show(times(read(chosen.journal)))
-        return
+        return 0 if show(times(read(chosen.journal))) else 1
     with tempfile.TemporaryDirectory() as directory:
-        _fresh(Path(directory) / "inventory")
+        return 0 if _fresh(Path(directory) / "inventory") else 1
 
 
-def _fresh(inventory: Path) -> None:
+def _fresh(inventory: Path) -> bool:
     try:
         _llmprov("lab", "up", "--name", LAB, "--hosts", "3", "--subnet", SUBNET, "--inventory", str(inventory))
-        first = _llmprov("install", "-i", str(inventory), "--json")
+        first = json.loads(_llmprov("install", "-i", str(inventory), "--json"))
         began = time.monotonic()
-        _llmprov("chat", "smollm2", "What is the capital of France?", "-i", str(inventory))
+        answer = _llmprov("chat", "smollm2", "What is the capital of France?", "-i", str(inventory))
         answered = time.monotonic() - began
-        second = _llmprov("install", "-i", str(inventory), "--json")
-        show(times(read(Path(json.loads(first)["journal"]))), answer_seconds=answered)
-        _show_second(json.loads(first), json.loads(second))
+        second = json.loads(_llmprov("install", "-i", str(inventory), "--json"))
+        out.print(f"answer: {answer.strip()}")
+        reached = show(times(read(Path(first["journal"]))), answer_seconds=answered)
+        return _show_second(first, second) and reached
     finally:
         _llmprov("lab", "destroy", "--name", LAB)
 
 
-def _show_second(first: Mapping[str, object], second: Mapping[str, object]) -> None:
-    changed = {host: counts["changed"] for host, counts in dict(second["hosts"]).items()}  # type: ignore[call-overload]
-    share = _number(second["seconds"]) / _number(first["seconds"])
-    out.print(f"second install: {_number(second['seconds']):.1f} s, {share:.2f} of the first, changed {changed}")
-    out.print(f"controller memory: {_number(first['controller_peak_memory_bytes']) / 1e6:.0f} MB at most")
+def _show_second(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    changed = {host: counts["changed"] for host, counts in second["hosts"].items()}
+    seconds, share = second["seconds"], second["seconds"] / first["seconds"]
+    out.print(f"second install: {seconds:.1f} s (goal: under {SECOND_GOAL:.0f}), {share:.2f} of the first")
+    out.print(f"changed by it: {changed}, objects {second['objects']['changes']}")
+    out.print(f"controller memory: {first['controller_peak_memory_bytes'] / 1e6:.0f} MB at most")
+    return seconds < SECOND_GOAL and not any(changed.values()) and not second["objects"]["changes"]
 
 
 def _llmprov(*arguments: str) -> str:
@@ -115,4 +123,4 @@ def _number(value: object) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
