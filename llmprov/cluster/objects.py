@@ -297,6 +297,11 @@ class Deployment(Header):
     status: WorkloadStatus = WorkloadStatus()
 
     @property
+    def wanted(self) -> int:
+        """How many pods it is to have."""
+        return self.spec.replicas
+
+    @property
     def rolled_out(self) -> bool:
         """Whether every replica is of the newest template and available, and no older one is left."""
         status, wanted = self.status, self.spec.replicas
@@ -308,6 +313,11 @@ class DaemonSet(Header):
     """A DaemonSet."""
 
     status: WorkloadStatus = WorkloadStatus()
+
+    @property
+    def wanted(self) -> int:
+        """How many pods it is to have."""
+        return self.status.desired_number_scheduled
 
     @property
     def rolled_out(self) -> bool:

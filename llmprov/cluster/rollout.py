@@ -136,7 +136,8 @@ class _Rollout:
     def _check(self, pods: Sequence[Pod], events: Sequence[Event], *, freeing: bool) -> bool:
         owner = _owner(self.cluster, self.workload)
         ready = sum(pod.ready for pod in pods)
-        if owner.rolled_out and ready == len(pods):
+        # Right after the last step an old pod may still be there that nobody has told to stop yet.
+        if owner.rolled_out and ready == len(pods) <= owner.wanted:
             self.timings = tuple(timing(pod, _of(events, pod)) for pod in pods)
             self.step.update("", done=max(ready, 1), total=max(ready, 1))
             return True

@@ -25,7 +25,7 @@ from llmprov.manifests.model import (
 from llmprov.manifests.render import Manifest
 from llmprov.progress import Progress
 from llmprov.states import ReadyModel as ReadyModel  # noqa: PLC0414 - part of this module's interface
-from llmprov.workflows import rollout, rollout_replicas
+from llmprov.workflows import autoscaling, rollout, rollout_replicas
 from llmprov.workflows.references import ModelImages, model_images
 from llmprov.workflows.rollout_plan import Choice
 from llmprov.workflows.rollout_pull import pull_ahead
@@ -148,7 +148,10 @@ def wait_ready(
         raise _one([*undone, *others])
     if others:
         raise joined(others)
-    return tuple(ReadyModel(name, endpoint(name, inventory), _replicas(outcome)) for name, outcome in outcomes.items())
+    loads = {name: _replicas(outcome) for name, outcome in outcomes.items()}
+    if cluster.serves(rollout_replicas.SCALED_OBJECT):
+        autoscaling.wait_models(cluster, _chosen(inventory, names), loads, progress)
+    return tuple(ReadyModel(name, endpoint(name, inventory), replicas) for name, replicas in loads.items())
 
 
 def workload(model: ModelSpec) -> Workload:
