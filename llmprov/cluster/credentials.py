@@ -4,6 +4,7 @@ import base64
 import binascii
 import os
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -19,11 +20,11 @@ _DEFAULT_PORT = 443
 
 @dataclass(frozen=True, slots=True)
 class ControlPlane:
-    """A control plane as the way in: its name for messages, how to log in, and the sudo password if it needs one."""
+    """A control plane as the way in: its name for messages, how to log in, and what gives the sudo password if any."""
 
     name: str
     ssh: ssh.SshTarget
-    sudo_password: str | None = field(default=None, repr=False)
+    sudo_password: Callable[[], str] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,9 @@ def read_credentials(plane: ControlPlane) -> Credentials:
         HostConnectionError: the host cannot be reached, or sudo is refused.
         ClusterError: there is no cluster on it, or the file is not a kubeconfig.
     """
-    sudo = ["sudo", "-n"] if plane.sudo_password is None else ["sudo", "-S", "-p", ""]
-    secret = b"" if plane.sudo_password is None else plane.sudo_password.encode() + b"\n"
+    sudo, secret = ["sudo", "-n"], b""
+    if plane.sudo_password is not None:
+        sudo, secret = ["sudo", "-S", "-p", ""], plane.sudo_password().encode() + b"\n"
     result = ssh.run(plane.ssh, [*sudo, "cat", ADMIN_KUBECONFIG], stdin=secret)
     if result.returncode == 0:
         return parse_kubeconfig(result.stdout, where=f"{plane.name}:{ADMIN_KUBECONFIG}")

@@ -9,6 +9,7 @@ from llmprov.errors import InventoryError
 
 MASK = "********"
 _LONGEST_VALUE = 60
+_VAULT = b"$ANSIBLE_VAULT"
 _SECRET_KEY = re.compile(
     r"(pass(word|wd|phrase)?|secret|token|credential|api_?key|private_key)$|(^|_)pass(_|$)", re.IGNORECASE
 )
@@ -65,7 +66,7 @@ class Finding:
     def _value(self) -> str:
         if self.value is None:
             return ""
-        shown = shown_value(self.key, self.value)
+        shown = MASK if _is_encrypted(self.place.file) else shown_value(self.key, self.value)
         return f" = {shown}" if self.key else shown
 
 
@@ -76,6 +77,14 @@ def shown_value(key: str, value: object) -> str:
         return MASK
     text = repr(text) if isinstance(value, str) else text
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"
+
+
+def _is_encrypted(file: Path | None) -> bool:
+    """Tell whether a file is one of Ansible Vault: whatever its keys are called, its values are secrets."""
+    if file is None or not file.is_file():
+        return False
+    with file.open("rb") as stream:
+        return stream.read(len(_VAULT)) == _VAULT
 
 
 def _names_secret(key: str) -> bool:

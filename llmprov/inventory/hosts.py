@@ -1,10 +1,11 @@
 """Hosts: from Ansible's variables to a `Host` and the SSH target that reaches it."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+from llmprov.errors import InventoryError
 from llmprov.inventory.findings import Finding
-from llmprov.inventory.source import AnsibleSource, RawHost
+from llmprov.inventory.source import AnsibleSource, RawHost, UnresolvedError
 from llmprov.inventory.values import Host
 from llmprov.ssh import SshTarget
 
@@ -13,6 +14,7 @@ _IDENTITY = ("ansible_ssh_private_key_file", "ansible_private_key_file")
 _USER = ("ansible_ssh_user", "ansible_user")
 _PORT = ("ansible_ssh_port", "ansible_port")
 _HOST = ("ansible_ssh_host", "ansible_host")
+_SUDO_PASSWORD = ("ansible_sudo_pass", "ansible_become_pass", "ansible_become_password")
 
 
 def read_host(source: AnsibleSource, raw: RawHost, defaults: Mapping[str, object]) -> tuple[Host | None, list[Finding]]:
@@ -36,10 +38,29 @@ def read_host(source: AnsibleSource, raw: RawHost, defaults: Mapping[str, object
             user=user,
             port=port or _SSH_PORT,
             ssh=target,
+            sudo_password=_sudo_password(source, raw),
             variables=raw.variables,
         ),
         [],
     )
+
+
+def _sudo_password(source: AnsibleSource, raw: RawHost) -> Callable[[], str] | None:
+    """Return what resolves the password when it is needed: it may ask a password store, and is kept nowhere."""
+    key = next((key for key in _SUDO_PASSWORD if key in raw.variables), None)
+    if key is None:
+        return None
+
+    def resolve() -> str:
+        try:
+            return str(source.resolve(raw.name, key))
+        except UnresolvedError as error:
+            raise InventoryError(
+                f"{raw.places.get(key, raw.place)}: {key} of host {raw.name} cannot be resolved: {error}",
+                remedy=error.remedy,
+            ) from error
+
+    return resolve
 
 
 class _Reader:
@@ -78,10 +99,8 @@ class _Reader:
             if key in self._raw.variables or key in self._defaults:
                 try:
                     return self._source.resolve(self._raw.name, key, self._defaults)
-                except ValueError as error:
-                    self._report(
-                        key, self._raw.variables.get(key), f"cannot be resolved: {error}", "correct the template"
-                    )
+                except UnresolvedError as error:
+                    self._report(key, self._raw.variables.get(key), f"cannot be resolved: {error}", error.remedy)
         return None
 
     def _report(self, key: str, value: object, problem: str, remedy: str) -> None:

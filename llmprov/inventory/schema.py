@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from llmprov.inventory.model_spec import ModelSpec
-from llmprov.inventory.variables import OWN_PREFIX, role_specs
+from llmprov.inventory.variables import OWN_PREFIX, VAULT_PREFIX, role_specs
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean", "list": "array", "dict": "object"}
@@ -21,7 +21,7 @@ def cluster_schema() -> dict[str, object]:
         "title": "llmprov variables",
         "type": "object",
         "properties": {name: _property(spec) for name, spec in sorted(role_specs().items())},
-        "patternProperties": {f"^({OWN_PREFIX}|ansible_)": {}},
+        "patternProperties": {f"^({OWN_PREFIX}|{VAULT_PREFIX}|ansible_)": {}},
         "additionalProperties": False,
     }
 

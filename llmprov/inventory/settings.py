@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pydantic import ValidationError
 
 from llmprov.inventory.findings import Finding
-from llmprov.inventory.source import AnsibleSource, RawHost
+from llmprov.inventory.source import AnsibleSource, RawHost, UnresolvedError
 from llmprov.inventory.values import ClusterSettings
 from llmprov.paths import content_root
 
@@ -24,10 +24,9 @@ def read_settings(
             values[field] = source.resolve(first.name, key, defaults)
         except KeyError:
             continue
-        except ValueError as error:
-            findings.append(
-                Finding(f"cannot be resolved: {error}", "correct the template", first.places.get(key, first.place), key)
-            )
+        except UnresolvedError as error:
+            place = first.places.get(key, first.place)
+            findings.append(Finding(f"cannot be resolved: {error}", error.remedy, place, key))
     if findings:
         return None, findings
     try:

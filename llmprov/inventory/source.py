@@ -15,6 +15,7 @@ from ansible._internal._datatag._tags import Origin
 from ansible.errors import AnsibleError
 from ansible.inventory.manager import IGNORED, InventoryManager
 from ansible.parsing.dataloader import DataLoader
+from ansible.parsing.vault import EncryptedString, VaultHelper, VaultSecret, VaultSecretsContext
 from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar
 from ansible.vars.hostvars import HostVars
@@ -26,7 +27,22 @@ from llmprov.inventory.findings import Finding, Place
 
 MODELS = "models"
 LEADING_GROUPS = ("control_plane", "workers")
-_TEMPLATE = re.compile(r"\{\{|\{%")
+_TEMPLATE = re.compile(r"\{\{|\{%|\A\$ANSIBLE_VAULT;")
+_VAULT_REMEDY = "name the file with the vault's password in ANSIBLE_VAULT_PASSWORD_FILE"
+
+
+class UnresolvedError(ValueError):
+    """A template or an encrypted value that cannot be resolved; the text says why, and never holds the value.
+
+    Attributes:
+        encrypted: whether the password of a vault is what lacks.
+        remedy: what to do.
+    """
+
+    def __init__(self, error: AnsibleError) -> None:
+        super().__init__(str(error.message).strip())
+        self.encrypted = _is_about_decryption(str(error.message))
+        self.remedy = _VAULT_REMEDY if self.encrypted else "correct the template"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +57,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class RawHost:
-    """One host before any check: merged variables, with templates in those that llmprov reads resolved."""
+    """One host before any check: merged variables, templates and encrypted values as they are written."""
 
     name: str
     place: Place
@@ -108,7 +124,7 @@ class AnsibleSource:
         return tuple(str.__str__(host.name) for host in self._manager.get_hosts(group))
 
     def resolve(self, host: str, key: str, defaults: Mapping[str, object] | None = None) -> object:
-        """Return a variable of a host with its templates resolved.
+        """Return a variable of a host, decrypted and with its templates resolved.
 
         Args:
             host: the host's name.
@@ -117,14 +133,14 @@ class AnsibleSource:
 
         Raises:
             KeyError: neither the inventory nor the defaults have the variable.
-            ValueError: a template cannot be resolved; the text says why.
+            UnresolvedError: a template cannot be resolved, or there is no password to decrypt with.
         """
         variables = {**(defaults or {}), **self._variables.get_vars(host=self._manager.get_host(host))}
         raw = variables[key]
         try:
             return plain(Templar(loader=self._loader, variables=variables).template(raw))
         except AnsibleError as error:
-            raise ValueError(str(error.message).strip()) from error
+            raise UnresolvedError(error) from error
 
     def load_defaults(self, file: Path) -> dict[str, object]:
         """Return a role's `defaults/main.yml` as Ansible reads it: templates stay templates."""
@@ -163,7 +179,7 @@ def source_files(path: Path) -> list[Path]:
 
 
 def has_template(value: object) -> bool:
-    """Tell whether a raw value holds a Jinja template anywhere."""
+    """Tell whether a raw value has to be resolved: it holds a Jinja template anywhere, or is encrypted."""
     if isinstance(value, str):
         return bool(_TEMPLATE.search(value))
     if isinstance(value, Mapping):
@@ -172,11 +188,13 @@ def has_template(value: object) -> bool:
 
 
 def plain(value: object) -> object:
-    """Strip Ansible's tagged types: the same value in Python's own types."""
+    """Strip Ansible's tagged types: the same value in Python's own types; of an encrypted one, its ciphertext."""
     result = value
     match value:
         case bool() | None:
             pass
+        case EncryptedString():
+            result = VaultHelper.get_ciphertext(value, with_tags=False)
         case str():
             result = str.__str__(value)
         case int():
@@ -211,19 +229,35 @@ def _place(tagged: object) -> Place:
 
 
 def _set_vault_secrets(loader: DataLoader) -> None:
+    """Give the passwords of vaults to the loader, for files, and to the context of templates, for single values."""
+    secrets = _vault_secrets(loader)
+    loader.set_vault_secrets(secrets)
+    context = VaultSecretsContext.current(optional=True)
+    if context is None:
+        VaultSecretsContext.initialize(VaultSecretsContext(secrets))
+    else:
+        context.secrets = secrets  # there is one context a process, and it cannot be made twice
+
+
+def _vault_secrets(loader: DataLoader) -> list[tuple[str, VaultSecret]]:
     if not (constants.DEFAULT_VAULT_PASSWORD_FILE or constants.DEFAULT_VAULT_IDENTITY_LIST):
-        return
+        return []
     from ansible.cli import CLI  # noqa: PLC0415 - checks the locale and configures logging when imported
 
-    loader.set_vault_secrets(
-        CLI.setup_vault_secrets(loader, vault_ids=list(constants.DEFAULT_VAULT_IDENTITY_LIST), auto_prompt=False)
+    identities = list(constants.DEFAULT_VAULT_IDENTITY_LIST)
+    secrets: list[tuple[str, VaultSecret]] = CLI.setup_vault_secrets(
+        loader, vault_ids=identities, auto_prompt=False, initialize_context=False
     )
+    return secrets
+
+
+def _is_about_decryption(message: str) -> bool:
+    return "decrypt" in message.lower()
 
 
 def _finding(error: AnsibleError) -> Finding:
     message = str(error.message).strip()
-    if "vault" in message.lower() or "decrypt" in message.lower():
-        remedy = "name the file with the vault's password in ANSIBLE_VAULT_PASSWORD_FILE"
-        return Finding(f"cannot be decrypted: {message}", remedy, _place(error.obj))
+    if _is_about_decryption(message):
+        return Finding(f"cannot be decrypted: {message}", _VAULT_REMEDY, _place(error.obj))
     remedy = "see https://docs.ansible.com/ansible/latest/inventory_guide/ for the form of an inventory"
     return Finding(message, remedy, _place(error.obj))

@@ -4,7 +4,7 @@ Nothing here reads a file. `llmprov.inventory.load` fills these values after eve
 `Inventory` holds a valid one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal, Self
@@ -33,7 +33,7 @@ class Host(Frozen):
     """One machine of the inventory.
 
     `variables` are the host's own and inherited inventory variables as Ansible merges them; templates in them are not
-    resolved, and they may hold secrets: they are for passing on, not for printing.
+    resolved, encrypted values are ciphertext, and they may hold secrets: they are for passing on, not for printing.
     """
 
     name: str
@@ -45,6 +45,8 @@ class Host(Frozen):
     user: str = ""
     port: int = 22
     ssh: SshTarget
+    sudo_password: Callable[[], str] | None = Field(default=None, repr=False)
+    """Resolves the password that sudo asks for (`InventoryError` when it cannot); None where the inventory has none."""
     variables: Mapping[str, object] = Field(default_factory=dict, repr=False)
 
 

@@ -9,12 +9,14 @@ import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from llmprov.inventory.findings import Finding
-from llmprov.inventory.source import AnsibleSource, Entry, has_template
+from llmprov.inventory.source import AnsibleSource, Entry, UnresolvedError, has_template
 from llmprov.inventory.suggest import near, remedy_for
 from llmprov.paths import content_root
 
 OWN_PREFIX = "x_"
 """Keys with this prefix are the user's own: for their templates and playbooks."""
+VAULT_PREFIX = "vault_"
+"""Ansible's convention for a secret that stands encrypted in one file and is named in another."""
 type Specs = Mapping[str, Mapping[str, object]]
 
 _CONNECTION = frozenset(
@@ -56,7 +58,7 @@ def check_variables(source: AnsibleSource, specs: Specs, defaults: Mapping[str, 
 
 
 def _unknown(entry: Entry, specs: Specs) -> Finding | None:
-    if entry.key in specs or entry.key.startswith(OWN_PREFIX) or entry.key in _CONNECTION:
+    if entry.key in specs or entry.key.startswith((OWN_PREFIX, VAULT_PREFIX)) or entry.key in _CONNECTION:
         return None
     if entry.key.startswith("ansible_"):
         slip = near(entry.key, _CONNECTION) if not entry.key.endswith("_interpreter") else ""
@@ -76,7 +78,9 @@ def _mistyped(source: AnsibleSource, entry: Entry, specs: Specs, defaults: Mappi
         host = _some_host(source, entry)
         try:
             value = source.resolve(host, entry.key, defaults) if host else None
-        except ValueError:
+        except UnresolvedError as error:
+            if error.encrypted:
+                return Finding(f"cannot be decrypted: {error}", error.remedy, entry.place, entry.key, entry.value)
             return None  # it may need facts of the host, which only the play has
     if value is None:
         return None

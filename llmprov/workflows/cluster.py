@@ -22,7 +22,6 @@ NETWORK_SET = "network"
 GPU_MODE_LABEL = "llmprov.io/gpu-mode"
 _NETWORK_SECONDS = 180.0
 _DEVICE_SECONDS = 300.0
-_SUDO_PASSWORD = ("ansible_become_password", "ansible_become_pass", "ansible_sudo_pass")
 
 
 @contextmanager
@@ -135,9 +134,4 @@ def _wait_gpus(cluster: Cluster, workers: Sequence[Host]) -> None:
 def _planes(inventory: Inventory) -> tuple[ControlPlane, ...]:
     first = inventory.settings.first_control_plane
     hosts = sorted(inventory.control_plane, key=lambda host: host.name != first)
-    return tuple(ControlPlane(host.name, host.ssh, _sudo_password(host)) for host in hosts)
-
-
-def _sudo_password(host: Host) -> str | None:
-    values = (host.variables.get(key) for key in _SUDO_PASSWORD)
-    return next((value for value in values if isinstance(value, str) and "{{" not in value), None)
+    return tuple(ControlPlane(host.name, host.ssh, host.sudo_password) for host in hosts)

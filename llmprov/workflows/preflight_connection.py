@@ -30,7 +30,7 @@ def explain(inventory: Inventory, result: RunResult, answered: Collection[str]) 
 
 def _finding(host: Host, failure: Failure) -> Finding:
     if failure.cause is Cause.SUDO:
-        given = "ansible_become_password" in host.variables or "ansible_become_pass" in host.variables
+        given = host.sudo_password is not None
         problem = "sudo refuses the password" if given else "sudo asks for a password, and the inventory gives none"
         return Finding(host.name, CONNECTION, problem, _SUDO_REMEDY if given else failure.remedy)
     if failure.cause not in _CAUSES:

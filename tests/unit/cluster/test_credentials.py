@@ -12,7 +12,7 @@ from llmprov.cluster.problems import classify
 from llmprov.errors import ClusterError, HostConnectionError
 from llmprov.ssh import RemoteResult, SshTarget
 
-PLANE = ControlPlane("cp1", SshTarget("cp1"), sudo_password="hunter2")
+PLANE = ControlPlane("cp1", SshTarget("cp1"), sudo_password=lambda: "hunter2")
 
 
 @pytest.fixture(scope="module")

@@ -71,7 +71,8 @@ def make_inventory(tmp_path: Path) -> Callable[..., Inventory]:
                     "node_address": "127.0.0.1",
                     "groups": frozenset(groups),
                     "ssh": SshTarget(name, user=getpass.getuser()),
-                    "variables": {"registry_push_port": push_port, "ansible_become_password": "s3cret"},
+                    "sudo_password": lambda: "s3cret",
+                    "variables": {"registry_push_port": push_port},
                 }
             )
 

@@ -1,7 +1,7 @@
 """The part of an install that lives in Kubernetes, on an API in memory."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from llmprov.bundle.lock import BundleLock
 from llmprov.cluster.client import Cluster
@@ -38,10 +38,12 @@ class _Controller(NullProgress):
     def __init__(self, api: FakeApi) -> None:
         self._api = api
 
-    def step(self, name: str, detail: str = "") -> AbstractContextManager[Step]:
+    @contextmanager
+    def step(self, name: str, detail: str = "") -> Iterator[Step]:
         if name == "model m":
             _put_ready_pod(self._api, "m-new")
-        return super().step(name, detail)
+        with super().step(name, detail) as step:
+            yield step
 
 
 def test_only_engines_that_this_run_started_are_timed(

@@ -106,10 +106,16 @@ def test_the_disk_of_the_registrys_own_directory_counts(
     make_inventory: Callable[..., Inventory], weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inventory = make_inventory()
-    inventory.first_control_plane.variables["registry_data_dir"] = "/srv/registry"
+    first, *others = inventory.hosts
+    moved = first.model_copy(update={"variables": {**first.variables, "registry_data_dir": "/srv/registry"}})
     asked: list[str] = []
-    monkeypatch.setattr(model_push, "free_bytes", lambda _, path: asked.append(path) or 1 << 60)
-    model_push.check_disks(inventory, inspect(weights))
+
+    def free_bytes(_: object, path: str) -> int:
+        asked.append(path)
+        return 1 << 60
+
+    monkeypatch.setattr(model_push, "free_bytes", free_bytes)
+    model_push.check_disks(inventory.model_copy(update={"hosts": (moved, *others)}), inspect(weights))
     assert asked == ["/var/lib/containerd", "/srv/registry"]
 
 

@@ -116,7 +116,7 @@ def test_the_module_needs_nothing_newer_than_python_3_9() -> None:
     # 3.10 and later would be the grammar of match, parenthesised contexts and X | Y at run time.
     plugins = content_root() / "plugins"
     files = [plugins / "modules" / "preflight_facts.py", *(plugins / "module_utils").glob("llmprov_facts_*.py")]
-    assert len(files) == 4
+    assert len(files) >= 4
     for file in files:
         text = file.read_text(encoding="utf-8")
         ast.parse(text, feature_version=(3, 9))
