@@ -200,7 +200,12 @@ def _open(target: SshTarget, remote_host: str, remote_port: int) -> tuple[subpro
             )
         except FileNotFoundError as error:
             raise _no_client() from error
-        if _wait_ready(process):
+        try:
+            ready = _wait_ready(process)
+        except BaseException:  # Ctrl-C does not reach it, and nobody else knows of it yet
+            _end(process, log)
+            raise
+        if ready:
             return process, log, port
         stderr = _end(process, log)
         if "cannot listen to port" not in stderr and "Address already in use" not in stderr:

@@ -1,5 +1,6 @@
 import os
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,3 +124,17 @@ def test_a_local_port_that_was_taken_is_tried_again(fake: FakeSsh, monkeypatch: 
 def test_ipv6_addresses_are_bracketed() -> None:
     assert ssh._bracketed("fd00::1") == "[fd00::1]"
     assert ssh._bracketed("10.0.0.1") == "10.0.0.1"
+
+
+def test_ctrl_c_while_a_tunnel_opens_leaves_no_ssh(fake: FakeSsh, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fake
+    opened: list[subprocess.Popen[bytes]] = []
+
+    def interrupted(process: subprocess.Popen[bytes]) -> bool:
+        opened.append(process)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ssh, "_wait_ready", interrupted)
+    with pytest.raises(KeyboardInterrupt), tunnel(TARGET, "127.0.0.1", 1):
+        pass
+    assert opened[0].returncode is not None
