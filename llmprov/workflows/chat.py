@@ -1,4 +1,7 @@
-"""Asks a model a question, through the API server's service proxy: no port of the cluster has to be open."""
+"""Asks a model a question: through the gateway, or, where there is none, through the API server's service proxy.
+
+Either way through SSH: no port of the cluster has to be open to the controller.
+"""
 
 import difflib
 import time
@@ -18,6 +21,8 @@ from llmprov.inventory import Inventory
 from llmprov.manifests.model import NAMESPACE
 from llmprov.states import Answer
 from llmprov.workflows.cluster import open_cluster
+from llmprov.workflows.gateway_access import present
+from llmprov.workflows.gateway_client import GatewayClient, open_gateway
 
 SERVED_NAME = "llmprov.io/served-name"
 _ANSWER_SECONDS = 300.0
@@ -43,18 +48,26 @@ def ask(inventory: Inventory, question: Question, on_text: Callable[[str], None]
         ClusterError: the Kubernetes API does not answer.
     """
     with open_cluster(inventory, patience=_PATIENCE) as cluster:
-        return ask_cluster(cluster, question, on_text)
+        if not present(cluster):
+            return ask_cluster(cluster, question, on_text)
+        with open_gateway(cluster, inventory) as gateway:
+            return ask_cluster(cluster, question, on_text, gateway)
 
 
-def ask_cluster(cluster: Cluster, question: Question, on_text: Callable[[str], None]) -> Answer:
-    """Ask a model of an open cluster."""
+def ask_cluster(
+    cluster: Cluster, question: Question, on_text: Callable[[str], None], gateway: GatewayClient | None = None
+) -> Answer:
+    """Ask a model of an open cluster, through its gateway where that is given."""
     deployment = _find(cluster, question.model)
     name = deployment.metadata.name
     served = deployment.metadata.annotations.get(SERVED_NAME, name)
-    path = f"/api/v1/namespaces/{NAMESPACE}/services/{name}:http/proxy/v1/chat/completions"
+    path = "/v1/chat/completions"
+    if gateway is None:
+        path = f"/api/v1/namespaces/{NAMESPACE}/services/{name}:http/proxy{path}"
     collected = _Collected(on_text)
+    way = gateway or cluster
     try:
-        with cluster.exchange("POST", path, body=_body(question, served), read_timeout=_ANSWER_SECONDS) as response:
+        with way.exchange("POST", path, body=_body(question, served), read_timeout=_ANSWER_SECONDS) as response:
             if response.status != HTTPStatus.OK:
                 raise _refused(name, response)
             for event in _events(response):

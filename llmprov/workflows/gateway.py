@@ -11,7 +11,7 @@ import urllib3
 from llmprov.bundle.lock import BundleLock
 from llmprov.cluster.apply import Applied, apply_set
 from llmprov.cluster.client import Cluster, Object
-from llmprov.cluster.objects import DEPLOYMENT, Header, Kind
+from llmprov.cluster.objects import DEPLOYMENT, Header
 from llmprov.cluster.rollout import Workload, wait_rolled_out
 from llmprov.cluster.wait import Selection, watch_until
 from llmprov.errors import ClusterError
@@ -23,6 +23,7 @@ from llmprov.manifests.gateway_controller import CONTROLLER, CONTROLLER_LABELS, 
 from llmprov.manifests.render import Manifest
 from llmprov.progress import Progress, Step
 from llmprov.workflows.gateway_access import base_url
+from llmprov.workflows.gateway_access import present as present  # noqa: PLC0414 - part of this module's interface
 from llmprov.workflows.gateway_client import GatewayClient, open_gateway
 from llmprov.workflows.gateway_keys import DEFAULT_KEY, add_key
 from llmprov.workflows.gateway_secrets import keys_secret, read_secret, tls_secrets
@@ -31,7 +32,6 @@ from llmprov.workflows.references import pinned
 DEFINITIONS_SET = "gateway-definitions"
 GATEWAY_SET = "gateway"
 IMAGES = ("envoy-gateway", "envoy")
-GATEWAY_KIND = Kind("gateway.networking.k8s.io/v1", "Gateway")
 _PROXY_MEMORY = "512Mi"
 _SECONDS = 300.0
 _ANSWER_SECONDS = 120.0
@@ -43,12 +43,6 @@ _NO_MODEL = "llmprov.no-such-model"
 def images(inventory: Inventory, lock: BundleLock) -> tuple[str, ...]:  # noqa: ARG001 - the shape of a station
     """Return the names of the bundle's images that the gateway's pods name."""
     return IMAGES
-
-
-def present(cluster: Cluster) -> bool:
-    """Tell whether the cluster has a gateway."""
-    served = GATEWAY_KIND.api_version in cluster.groups()
-    return served and cluster.get(GATEWAY_KIND, manifests.GATEWAY, manifests.NAMESPACE) is not None
 
 
 def apply(cluster: Cluster, inventory: Inventory, lock: BundleLock, progress: Progress) -> Applied:

@@ -1,9 +1,20 @@
 """What a client of the gateway needs: its address, and the certificate to verify it by."""
 
+from llmprov.cluster.client import Cluster
+from llmprov.cluster.objects import Kind
 from llmprov.errors import ClusterError
 from llmprov.inventory import Inventory
+from llmprov.manifests.gateway import GATEWAY, NAMESPACE
 from llmprov.workflows.cluster import open_cluster
 from llmprov.workflows.gateway_secrets import authority
+
+GATEWAY_KIND = Kind("gateway.networking.k8s.io/v1", "Gateway")
+
+
+def present(cluster: Cluster) -> bool:
+    """Tell whether the cluster has a gateway."""
+    served = GATEWAY_KIND.api_version in cluster.groups()
+    return served and cluster.get(GATEWAY_KIND, GATEWAY, NAMESPACE) is not None
 
 
 def base_url(inventory: Inventory) -> str:
