@@ -1,0 +1,1 @@
+"""What is watched, as data: scrape jobs, recording rules, alerts, dashboards."""
