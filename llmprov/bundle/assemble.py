@@ -33,28 +33,13 @@ def locked(artifact: Artifact, store: BlobStore) -> Iterator[LockedArtifact]:
     """The lock's lines for an artifact: one, or one per package."""
     spec, built = artifact.spec, artifact.built
     common = {"source": artifact.source, "catalog": artifact.catalog}
+    identity = {"name": spec.name, "version": spec.version, "licence": spec.licence, **common}
     match built:
         case BuiltFile(blob):
-            yield LockedArtifact(
-                kind="file",
-                name=spec.name,
-                version=spec.version,
-                licence=spec.licence,
-                sha256=blob.sha256,
-                size=blob.size,
-                **common,
-            )
+            yield LockedArtifact(kind="file", sha256=blob.sha256, size=blob.size, **identity)
         case BuiltImage(descriptor):
-            yield LockedArtifact(
-                kind="image",
-                name=spec.name,
-                version=spec.version,
-                licence=spec.licence,
-                sha256=descriptor.blob.sha256,
-                size=sum(blob.size for blob in blobs_of(built, store)),
-                ref=spec.ref,
-                **common,
-            )
+            size = sum(blob.size for blob in blobs_of(built, store))
+            yield LockedArtifact(kind="image", sha256=descriptor.blob.sha256, size=size, ref=spec.ref, **identity)
         case BuiltDebs(debs):
             for deb in debs:
                 yield LockedArtifact(

@@ -72,19 +72,30 @@ class PackagesSource(DebianSource):
     type: Literal["debian-packages"] = "debian-packages"
 
 
-@dataclass(frozen=True)
-class RootfsBuilder:
-    """Makes root file systems with mmdebstrap; needs no root where user namespaces are allowed."""
-
-    source_model: type[Source] = RootfsSource
+class _DebianBuilder:
+    """What builders of Debian's part share; needs no root where user namespaces are allowed."""
 
     def requirements(self, spec: ArtifactSpec) -> tuple[Requirement, ...]:  # noqa: ARG002 - the protocol's names
-        """Mmdebstrap and Debian's keys."""
-        return _tools()
+        """Mmdebstrap, Debian's keys, and the tools of its packages."""
+        return (
+            program("mmdebstrap", "makes root file systems and asks Debian's archive for packages"),
+            program("dpkg-deb", "reads packages", "dpkg"),
+            program("apt-get", "resolves dependencies", "apt"),
+            file_of(
+                _KEYRING.lstrip("/"), "Debian's archive keys", "check what is downloaded", "debian-archive-keyring"
+            ),
+        )
 
     def inputs(self, spec: ArtifactSpec) -> Mapping[str, str]:  # noqa: ARG002 - the protocol's names
         """The way of building."""
         return {"revision": _REVISION}
+
+
+@dataclass(frozen=True)
+class RootfsBuilder(_DebianBuilder):
+    """Makes root file systems with mmdebstrap."""
+
+    source_model: type[Source] = RootfsSource
 
     def build(self, spec: ArtifactSpec, context: BuildContext) -> Built:
         """Install the packages into an empty directory and pack it."""
@@ -105,18 +116,10 @@ class RootfsBuilder:
 
 
 @dataclass(frozen=True)
-class PackageFileBuilder:
+class PackageFileBuilder(_DebianBuilder):
     """Takes one file out of a package."""
 
     source_model: type[Source] = PackageFileSource
-
-    def requirements(self, spec: ArtifactSpec) -> tuple[Requirement, ...]:  # noqa: ARG002 - the protocol's names
-        """Mmdebstrap, Debian's keys, dpkg-deb."""
-        return _tools()
-
-    def inputs(self, spec: ArtifactSpec) -> Mapping[str, str]:  # noqa: ARG002 - the protocol's names
-        """The way of building."""
-        return {"revision": _REVISION}
 
     def build(self, spec: ArtifactSpec, context: BuildContext) -> Built:
         """Download the package, unpack it, store the file."""
@@ -139,18 +142,10 @@ class PackageFileBuilder:
 
 
 @dataclass(frozen=True)
-class PackagesBuilder:
+class PackagesBuilder(_DebianBuilder):
     """Collects the packages that hosts of one suite install."""
 
     source_model: type[Source] = PackagesSource
-
-    def requirements(self, spec: ArtifactSpec) -> tuple[Requirement, ...]:  # noqa: ARG002 - the protocol's names
-        """Mmdebstrap, Debian's keys, dpkg-deb."""
-        return _tools()
-
-    def inputs(self, spec: ArtifactSpec) -> Mapping[str, str]:  # noqa: ARG002 - the protocol's names
-        """The way of building."""
-        return {"revision": _REVISION}
 
     def build(self, spec: ArtifactSpec, context: BuildContext) -> Built:
         """Ask apt what the packages need and what a minimal system has; fetch the difference."""
@@ -221,15 +216,6 @@ def _licence(path: Path, package: str, context: BuildContext) -> str:
                 return licence_of(text.read().decode(errors="replace"))
     unpacked.unlink()
     return licence_of("")
-
-
-def _tools() -> tuple[Requirement, ...]:
-    return (
-        program("mmdebstrap", "makes root file systems and asks Debian's archive for packages"),
-        program("dpkg-deb", "reads packages", "dpkg"),
-        program("apt-get", "resolves dependencies", "apt"),
-        file_of(_KEYRING.lstrip("/"), "Debian's archive keys", "check what is downloaded", "debian-archive-keyring"),
-    )
 
 
 def _with_archive(context: BuildContext, suite: str, script: str) -> Path:

