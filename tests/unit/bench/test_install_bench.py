@@ -16,10 +16,11 @@ JOURNAL = [
 def test_the_longest_pull_and_start_count(capsys: pytest.CaptureFixture[str]) -> None:
     found = times(JOURNAL)
     assert found.unavoidable == 100.0
-    show(found, answer_seconds=5.0)
+    assert show(found, answer_seconds=5.0)
     assert "ratio 1.25 " in capsys.readouterr().out
+    assert not show(found, answer_seconds=15.0)
 
 
 def test_without_a_pull_there_is_no_ratio(capsys: pytest.CaptureFixture[str]) -> None:
-    show(times(JOURNAL[-1:]))
+    assert not show(times(JOURNAL[-1:]))
     assert "no ratio" in capsys.readouterr().out
