@@ -80,6 +80,7 @@ def deploy(
     *,
     take_over: bool = False,
     names: Sequence[str] = (),
+    restart: bool = False,
 ) -> Deployed:
     """Apply every model of the inventory, and remove those that are not in it any more.
 
@@ -92,6 +93,7 @@ def deploy(
         progress: told which object is being applied.
         take_over: take fields over that somebody else has set.
         names: only these models; the others stay as they are. Empty: all.
+        restart: replace their replicas although nothing about them changes.
 
     Raises:
         ModelError: an image is nowhere, or no node has room for a new replica; nothing was changed.
@@ -102,7 +104,7 @@ def deploy(
         inventory = inventory.model_copy(update={"models": rollout_replicas.without_autoscaler(inventory.models)})
     with progress.step("plan models") as step:
         found = rollout.revisions(cluster, _wanted(inventory, lock, names), take_over=take_over)
-        chosen = rollout.plan(cluster, found)
+        chosen = rollout.plan(cluster, found, restart=restart)
         step.update(", ".join(f"{choice.model}: {choice.move}" for choice in chosen))
     for choice in chosen:
         if choice.warning:
@@ -114,6 +116,8 @@ def deploy(
     applied = _apply(cluster, inventory, objects, progress, names=names, take_over=take_over)
     for item in found:
         rollout_replicas.after_apply(cluster, item)
+        if restart and not item.changed:
+            rollout.restart(cluster, item.spec.name)
     before = {
         item.spec.name: item.live
         for item in found

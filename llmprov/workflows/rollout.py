@@ -8,6 +8,7 @@ from typing import cast
 from llmprov.cluster.client import FIELD_MANAGER, Cluster, Object
 from llmprov.cluster.nodes import GPU
 from llmprov.cluster.objects import DEPLOYMENT, NAMESPACE, POD, Header, Pod
+from llmprov.cluster.pods import utc_now
 from llmprov.cluster.rollout import Workload, wait_rolled_out
 from llmprov.cluster.room import quantity, rooms
 from llmprov.errors import ClusterError, ModelError
@@ -18,6 +19,8 @@ from llmprov.progress import Progress
 from llmprov.workflows.rollout_plan import Choice, Held, Move, Need, Size, choose
 
 _REVISION = "deployment.kubernetes.io/revision"
+_RESTARTED = "llmprov.io/restarted-at"
+_RESTARTER = "llmprov-restart"
 _STRATEGIES: Mapping[Move, Strategy] = {
     Move.CREATE: SURGE,
     Move.SURGE: SURGE,
@@ -87,6 +90,22 @@ def name_of(deployment: Object) -> str:
 def serves(live: Object | None) -> bool:
     """Whether a Deployment has a replica that answers: something to go back to."""
     return live is not None and int(str(_path(live, "status").get("readyReplicas") or 0)) > 0
+
+
+def restart(cluster: Cluster, name: str) -> None:
+    """Replace every replica of a model by one like it.
+
+    The mark is a manager's of its own: the next application of the model does not take it away, which would replace
+    the replicas once more.
+    """
+    marked = {"metadata": {"annotations": {_RESTARTED: utc_now().isoformat(timespec="seconds")}}}
+    target = {
+        "apiVersion": DEPLOYMENT.api_version,
+        "kind": DEPLOYMENT.kind,
+        "metadata": {"name": name, "namespace": MODELS},
+        "spec": {"template": marked},
+    }
+    cluster.apply(target, force=True, manager=_RESTARTER)
 
 
 def undo(cluster: Cluster, before: Object, progress: Progress, *, seconds: float) -> str:

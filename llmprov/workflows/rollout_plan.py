@@ -66,6 +66,8 @@ class Choice:
     why: str
     nodes: tuple[str, ...] = ()
     warning: str = ""
+    missing: int = 0
+    """Replicas beyond those there are that have no room now."""
 
 
 def choose(rooms: Sequence[Room], needs: Sequence[Need]) -> tuple[Choice, ...]:
@@ -96,18 +98,32 @@ class _Ledger:
 
     def choose(self, need: Need) -> Choice:
         if not need.changed:
-            return Choice(need.model, Move.KEEP, "nothing about its replicas changes")
+            return self._keep(need)
         return self._roll(need) if need.held else self._create(need)
+
+    def _keep(self, need: Need) -> Choice:
+        """Nothing is replaced; there may have to be more."""
+        placed = self._place(need, need.replicas - len(need.held))
+        return self._placed(need, Move.KEEP, "nothing about its replicas changes", placed)
 
     def _create(self, need: Need) -> Choice:
         move = Move.SURGE if need.exists else Move.CREATE
-        placed = [node for node in (self._take(need.size) for _ in range(need.replicas)) if node]
+        placed = self._place(need, need.replicas)
         if need.replicas and not placed:
             return self._refuse(need, self._numbers(need, ()))
-        warning = ""
-        if len(placed) < need.replicas:
-            warning = f"model {need.model}: only {len(placed)} of {need.replicas} replicas have room now"
-        return Choice(need.model, move, "no replica has to stop for it", tuple(dict.fromkeys(placed)), warning)
+        return self._placed(need, move, "no replica has to stop for it", placed)
+
+    def _placed(self, need: Need, move: Move, why: str, placed: Sequence[str]) -> Choice:
+        missing = max(need.replicas - len(placed) - (len(need.held) if move is Move.KEEP else 0), 0)
+        nodes = tuple(dict.fromkeys(placed))
+        if not missing:
+            return Choice(need.model, move, why, nodes)
+        there = need.replicas - missing
+        warning = f"model {need.model}: only {there} of {need.replicas} replicas have room now"
+        return Choice(need.model, move, f"{_asks(need)}; {self._all()}", nodes, warning, missing)
+
+    def _place(self, need: Need, replicas: int) -> list[str]:
+        return [node for node in (self._take(need.size) for _ in range(replicas)) if node]
 
     def _roll(self, need: Need) -> Choice:
         fitting = self._fitting(need.size)

@@ -125,23 +125,25 @@ def test_list(make_inventory: Callable[..., Inventory], web: Web, monkeypatch: p
     web.put(f"/v2/{name}/manifests/latest", json.dumps({**manifest, "layers": layers}).encode(), headers=digest)
     inventory = make_inventory(push_port=int(web.url.rpartition(":")[2]))
     monkeypatch.setattr(model_verb, "load", lambda _: inventory)
-    code, output = invoke("model", "list", "--json")
+    code, output = invoke("model", "list", "--registry", "--json")
     assert code == 0
     (found,) = json.loads(output)
     assert (found["name"], found["tag"], found["size"], found["served_as"]) == ("tiny", "latest", 300 << 20, ["m"])
-    assert "300.0 MiB" in invoke("model", "list")[1]
+    assert "300.0 MiB" in invoke("model", "list", "--registry")[1]
 
 
 def test_deploy(monkeypatch: pytest.MonkeyPatch, lock: object) -> None:
     monkeypatch.setattr(BundleLock, "load", lambda _: lock)
     taken: list[bool] = []
 
-    def deploy(*_: object, take_over: bool) -> None:
+    def deploy(*_: object, take_over: bool, names: tuple[str, ...]) -> None:
+        assert names == ()
         taken.append(take_over)
 
     replica = ReplicaTiming("m-1", "gpu1", 12.0, 34.0)
     monkeypatch.setattr(models, "deploy", deploy)
-    monkeypatch.setattr(models, "wait_ready", lambda *_: (ReadyModel("m", "http://m", (replica,)),))
+    monkeypatch.setattr(model_deploy, "check_images", lambda *_: None)
+    monkeypatch.setattr(models, "wait_ready", lambda *_, **__: (ReadyModel("m", "http://m", (replica,)),))
     code, output = invoke("model", "deploy", "--take-over")
     assert (code, taken) == (0, [True])
     assert "pull 12 s, engine start 34 s" in output
