@@ -84,11 +84,14 @@ class _NamespaceInputs(Inputs):
     namespace: str
 
 
-def keda_objects(release: addon.Objects, images: KedaImages) -> tuple[Manifest, ...]:
+def keda_objects(release: addon.Objects, images: KedaImages, dns_domain: str) -> tuple[Manifest, ...]:
     """Return KEDA's operator and metrics adapter out of its release file, in our namespace and hardened."""
     objects = addon.with_images(release, {_OPERATOR_IMAGE: images.operator, _ADAPTER_IMAGE: images.adapter})
     # Without KEDA's admission webhook the operator waits for one for ever, and never answers the adapter.
-    objects = addon.with_arguments(objects, OPERATOR, "--enable-webhook-patching=false")
+    flags = ("--enable-webhook-patching=false", f"--k8s-cluster-domain={dns_domain}")
+    objects = addon.with_arguments(objects, OPERATOR, *flags)
+    service = f"{OPERATOR}.{NAMESPACE}.svc.{dns_domain}:9666"
+    objects = addon.with_arguments(objects, ADAPTER, f"--metrics-service-address={service}")
     for container in (OPERATOR, ADAPTER):
         objects = addon.with_resources(objects, container, requests=_REQUESTS, limits=_LIMITS)
     objects = addon.placed(addon.hardened(objects, user=_USER))

@@ -57,7 +57,8 @@ def apply(api: Cluster, inventory: Inventory, lock: BundleLock, progress: Progre
     bundle = inventory.settings.bundle_dir
     release = addon.load(bundle / "blobs" / "sha256" / lock.file("keda-manifests").sha256)
     operator, adapter = (pinned(lock.image(name)) for name in IMAGES)
-    objects = keda_objects(release, KedaImages(operator=operator, adapter=adapter))
+    images_used = KedaImages(operator=operator, adapter=adapter)
+    objects = keda_objects(release, images_used, inventory.settings.dns_domain)
     return apply_set(api, AUTOSCALING_SET, objects, progress)
 
 
