@@ -22,7 +22,7 @@ def build_auto(
 ) -> tuple[Artifact, ...]:
     """Build each artifact from upstream if that can be had, else from the registries catalog.
 
-    Only what is unavailable falls back. A wrong checksum does not: it is an error.
+    Only what is unavailable falls back, or is left out when it is optional. A wrong checksum is an error.
     """
     wanted = tuple(name for name in names if name in upstream.by_name)
     reasons = _unreachable(workshop, upstream, wanted)
@@ -30,9 +30,12 @@ def build_auto(
     gone = unavailable(first)
     raise_failures(_without(first, set(gone)))
     reasons |= {name: why for name, why in gone.items() if name in wanted}
-    fallback = tuple(name for name in names if name not in first.done)
-    _note(workshop, reasons)
-    if absent := [name for name in fallback if name not in registries.by_name]:
+    missing = [name for name in names if name not in first.done]
+    fallback = tuple(name for name in missing if name in registries.by_name)
+    dropped = {name for name in missing if name not in fallback and upstream.by_name[name].optional}
+    _note(workshop, {name: why for name, why in reasons.items() if name in fallback}, "from the registries catalog")
+    _note(workshop, {name: why for name, why in reasons.items() if name in dropped}, "left out")
+    if absent := [name for name in missing if name not in fallback and name not in dropped]:
         raise BundleError(
             f"{len(absent)} artifacts are out of reach and not in the {registries.name} catalog",
             remedy="check the network and proxy settings of this machine",
@@ -94,9 +97,9 @@ def _without(outcome: Outcome[Built], names: set[str]) -> Outcome[Built]:
     )
 
 
-def _note(workshop: Workshop, reasons: dict[str, str]) -> None:
+def _note(workshop: Workshop, reasons: dict[str, str], outcome: str) -> None:
     by_reason: dict[str, list[str]] = {}
     for name, why in sorted(reasons.items()):
         by_reason.setdefault(why, []).append(name)
     for why, names in by_reason.items():
-        workshop.progress.note(f"{', '.join(names)}: from the registries catalog, since {why}")
+        workshop.progress.note(f"{', '.join(names)}: {outcome}, since {why}")

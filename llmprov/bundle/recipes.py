@@ -16,15 +16,16 @@ from llmprov.errors import BundleError
 # Raised when the meaning of a recipe changes for all builders.
 _REVISION = "1"
 # What says nothing about the bytes.
-_INERT = {"licence", "ref", "intermediate", "needs"}
+_INERT = {"licence", "ref", "intermediate", "optional", "needs"}
 
 _BUILT: TypeAdapter[Built] = TypeAdapter(Built)
 
 
 def recipe_key(spec: ArtifactSpec, inputs: Mapping[str, str], needs: Mapping[str, Built]) -> str:
     """The hash of everything that decides an artifact: its spec, the builder's inputs and what it is built from."""
-    fields = type(spec.source).model_fields
-    unset = {name for name in spec.source.optional if getattr(spec.source, name) == fields[name].get_default()}
+    fields = {name: type(spec.source).model_fields[name] for name in spec.source.optional}
+    defaults = {name: field.get_default(call_default_factory=True) for name, field in fields.items()}
+    unset = {name for name, default in defaults.items() if getattr(spec.source, name) == default}
     document = {
         "revision": _REVISION,
         "spec": spec.model_dump(mode="json", exclude={**dict.fromkeys(_INERT, True), "source": unset}),

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from llmprov.bundle.builders.requirements import Requirement, program
 from llmprov.bundle.catalog import ArtifactSpec, BuildContext, Built, BuiltFile, BuiltImage, Source
 from llmprov.bundle.download import Downloader
 from llmprov.bundle.layers import TarEntry, tar_layer
@@ -20,6 +21,8 @@ from llmprov.bundle.store import Blob
 from llmprov.errors import BundleError
 
 _SHA256 = r"^[0-9a-f]{64}$"
+# What a Debian package starts with.
+_PACKAGE = b"!<arch>\ndebian-binary"
 
 
 class Download(BaseModel):
@@ -77,7 +80,7 @@ class ImageMember(BaseModel):
 
 
 class ArchiveSource(Source):
-    """A tar of regular files put together from other archives and from files in needed images."""
+    """A tar of regular files put together from other archives (tar or .deb) and from files in needed images."""
 
     type: Literal["archive"] = "archive"
     archives: tuple[Download, ...] = ()
@@ -140,6 +143,11 @@ class ArchiveBuilder:
 
     source_model: type[Source] = ArchiveSource
 
+    def requirements(self, spec: ArtifactSpec) -> tuple[Requirement, ...]:
+        """What opens Debian's packages, where there are some."""
+        packages = any(item.filename.endswith(".deb") for item in spec.source_as(ArchiveSource).archives)
+        return (program("dpkg-deb", "reads packages", "dpkg"),) if packages else ()
+
     def inputs(self, spec: ArtifactSpec) -> Mapping[str, str]:  # noqa: ARG002 - the protocol's names
         """The layout of the tar."""
         return {"revision": "1"}
@@ -150,7 +158,7 @@ class ArchiveBuilder:
         found: dict[str, Path] = {}
         for item in source.archives:
             blob = _fetch(item, context)
-            with _open_tar(context.store.path(blob.sha256), item.url) as archive:
+            with _open_tar(_as_tar(context.store.path(blob.sha256), context), item.url) as archive:
                 names = {PurePosixPath(name).name for name in archive.getnames()}
                 for member in sorted(names & set(source.members) - set(found)):
                     found[member] = context.store.path(_extract(archive, member, item.url, context).sha256)
@@ -191,6 +199,16 @@ def _fetch(item: Download, context: BuildContext) -> Blob:
     return downloader.fetch(
         item.url, sha256=expected, on_bytes=lambda done, total: context.step.update(done=done, total=total)
     )
+
+
+def _as_tar(path: Path, context: BuildContext) -> Path:
+    """A package's files as a tar; an archive that is none is returned as it is."""
+    with path.open("rb") as file:
+        if file.read(len(_PACKAGE)) != _PACKAGE:
+            return path
+    files = context.workdir / f"{path.name}.tar"
+    context.run(["sh", "-c", 'dpkg-deb --fsys-tarfile "$1" > "$2"', "sh", str(path), str(files)])
+    return files
 
 
 def _open_tar(path: Path, where: str) -> tarfile.TarFile:

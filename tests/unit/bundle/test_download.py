@@ -200,6 +200,22 @@ def test_a_killed_download_is_resumed(web: Web, store: BlobStore, downloader: Do
 
 
 A, B = "a" * 64, "B" * 64
+RELEASE = f"""{{"tag_name": "v1.0", "assets": [
+  {{"name": "install.yaml", "size": 5, "digest": "sha256:{B}"}}, {{"name": "old.yaml", "digest": null}},
+  {{"name": "odd.yaml", "digest": "sha512:{A}"}}]}}"""
+INDEX = f"""Package: tool
+Filename: ./tool_1.0-1_amd64.deb
+Size: 5
+SHA256: {B}
+SHA512: {A}
+
+Package: tool
+Filename: ./tool_2.0-1_amd64.deb
+SHA256: {A}
+
+Package: other
+Filename: pool/o/other_1.0-1_amd64.deb
+"""
 
 
 @pytest.mark.parametrize(
@@ -211,6 +227,8 @@ A, B = "a" * 64, "B" * 64
         (f"{A} *cni.tgz\n", "cni.tgz", A),
         (f"{A}  ./release/cni.tgz\n", "cni.tgz", A),
         (f"-----BEGIN PGP SIGNED MESSAGE-----\n\n{A}  runc.amd64\n", "runc.amd64", A),
+        (RELEASE, "install.yaml", B.lower()),
+        (INDEX, "tool_1.0-1_amd64.deb", B.lower()),
     ],
 )
 def test_checksum_files_of_all_shapes(text: str, name: str, expected: str) -> None:
@@ -221,6 +239,26 @@ def test_checksum_files_of_all_shapes(text: str, name: str, expected: str) -> No
 def test_a_checksum_file_that_does_not_say_is_refused(text: str) -> None:
     with pytest.raises(BundleError, match=r"sums gives no sha256 for runc\.amd64"):
         published_sha256(text, "runc.amd64", "sums")
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "detail"),
+    [
+        (RELEASE, "old.yaml", "the release has: install.yaml, odd.yaml, old.yaml"),
+        (RELEASE, "odd.yaml", "the release has: install.yaml, odd.yaml, old.yaml"),
+        (INDEX, "other_1.0-1_amd64.deb", "packages of that name: other_1.0-1_amd64.deb"),
+        (INDEX, "tool_3.0-1_amd64.deb", "packages of that name: tool_1.0-1_amd64.deb, tool_2.0-1_amd64.deb"),
+    ],
+)
+def test_what_a_release_or_an_index_lacks_is_told(text: str, name: str, detail: str) -> None:
+    with pytest.raises(BundleError, match=f"sums gives no sha256 for {name}") as caught:
+        published_sha256(text, name, "sums")
+    assert caught.value.details == (detail,)
+
+
+def test_an_answer_that_is_no_release_is_refused() -> None:
+    with pytest.raises(BundleError, match="does not describe a release"):
+        published_sha256('{"message": "API rate limit exceeded"}', "install.yaml", "sums")
 
 
 def test_the_checksum_comes_from_the_server(web: Web, downloader: Downloader, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 import gzip
 import hashlib
 import io
+import shutil
+import subprocess
 import tarfile
 from dataclasses import dataclass
 from functools import partial
@@ -147,6 +149,28 @@ def test_an_archive_from_archives_and_images(web: Web, registry: Registry, bench
     assert gzip.decompress(body)
 
 
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs Debian's package tools")
+def test_a_program_out_of_a_package(web: Web, bench: Bench, tmp_path: Path) -> None:
+    root = tmp_path / "tool"
+    (root / "DEBIAN").mkdir(parents=True)
+    (root / "usr/bin").mkdir(parents=True)
+    (root / "DEBIAN/control").write_text(
+        "Package: tool\nVersion: 1.0-1\nArchitecture: amd64\nMaintainer: t <t@t>\nDescription: test\n"
+    )
+    (root / "usr/bin/tool").write_text("#!/bin/sh\n")
+    deb = tmp_path / "tool_1.0-1_amd64.deb"
+    subprocess.run(["dpkg-deb", "--build", "--root-owner-group", str(root), str(deb)], check=True, capture_output=True)
+    url = web.put("/deb/tool_1.0-1_amd64.deb", deb.read_bytes())
+    index = f"Package: tool\nFilename: ./{deb.name}\nSHA256: {hashlib.sha256(deb.read_bytes()).hexdigest()}\n"
+    sums = web.put("/deb/Packages", index.encode())
+    built = bench.build(
+        "name: tool, kind: file, source: {type: archive, members: [tool], "
+        f'archives: [{{url: "{url}", checksum_url: "{sums}"}}]}}'
+    )
+    with tarfile.open(fileobj=io.BytesIO(bench.content(built["tool"]))) as archive:
+        assert [(info.name, info.mode) for info in archive] == [("tool", 0o755)]
+
+
 def test_a_member_that_is_nowhere_is_named(web: Web, registry: Registry, bench: Bench) -> None:
     with pytest.raises(BundleError, match="not found in its archives: portmap"):
         bench.build(*cni(web, registry, "loopback, portmap"))
@@ -233,6 +257,17 @@ def test_auto_says_what_is_nowhere(bench: Bench) -> None:
     with pytest.raises(BundleError, match="1 artifacts are out of reach and not in the registries catalog") as caught:
         auto(bench, [GONE], [])
     assert caught.value.details[0].startswith("gone: 127.0.0.1:9 does not answer")
+
+
+def test_auto_leaves_out_what_is_optional_and_says_so(web: Web, bench: Bench) -> None:
+    assert auto(bench, [runc(web), GONE.replace("kind:", "optional: true, kind:")], []) == {"runc": "upstream"}
+    [note] = bench.progress.notes
+    assert note.startswith("gone: left out, since 127.0.0.1:9 does not answer")
+
+
+def test_auto_takes_what_is_optional_from_where_it_can_be_had(web: Web, bench: Bench) -> None:
+    optional = GONE.replace("kind:", "optional: true, kind:")
+    assert auto(bench, [optional], [spare(web, "gone")]) == {"gone": "registries"}
 
 
 def test_auto_asks_nobody_when_all_is_built(web: Web, bench: Bench) -> None:
