@@ -6,7 +6,10 @@ from typing import Protocol, runtime_checkable
 from llmprov.bundle.builders.debian import PackageFileBuilder, PackagesBuilder, RootfsBuilder
 from llmprov.bundle.builders.engine import EngineBuilder
 from llmprov.bundle.builders.gobuild import GoBuilder
+from llmprov.bundle.builders.golocal import LocalGoBuilder
 from llmprov.bundle.builders.images import ImageBuilder
+from llmprov.bundle.builders.manifests import HelmBuilder, KustomizeBuilder
+from llmprov.bundle.builders.pypifile import WheelFileBuilder
 from llmprov.bundle.builders.requirements import Requirement, check
 from llmprov.bundle.builders.weights import WeightsBuilder
 from llmprov.bundle.catalog import ArtifactSpec, Builder, BuilderRegistry
@@ -14,11 +17,15 @@ from llmprov.bundle.catalog import ArtifactSpec, Builder, BuilderRegistry
 REGISTRIES_BUILDERS: tuple[Builder, ...] = (
     EngineBuilder(),
     GoBuilder(),
+    HelmBuilder(),
     ImageBuilder(),
+    KustomizeBuilder(),
+    LocalGoBuilder(),
     PackageFileBuilder(),
     PackagesBuilder(),
     RootfsBuilder(),
     WeightsBuilder(),
+    WheelFileBuilder(),
 )
 
 

@@ -2,14 +2,16 @@
 
 import re
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from llmprov.bundle.builders.requirements import version_tuple
 from llmprov.bundle.catalog import Source
 
 # A staging module is required at this version by a repository that replaces it with a directory of its own.
 _UNVERSIONED = "v0.0.0"
+_STATIC = "-extldflags -static"
 _REQUIREMENT = re.compile(r"^\s*(?:require\s+)?(\S+)\s+(v\S+)\s*(?://.*)?$", re.MULTILINE)
 
 
@@ -19,15 +21,19 @@ class GoSource(Source):
     Attributes:
         module: the module's path; the artifact's version, with a `v`, is the module's version.
         programs: file name of each program, and its package.
-        requires: further modules and their versions; a `replace` in the module's own go.mod does not count for us.
+        requires: further modules and their versions, with a `v`; a `replace` in the module's own go.mod does not count
+            for us. Artifacts with the same ones share every package that they compile.
         staging: the version of the modules that the module requires at v0.0.0 and replaces by its own directories.
         leave_out: packages that the main package imports only for their side effect, and that cannot be fetched.
         cgo: compile C too; the result is linked statically all the same.
+        dynamic: flags for the C linker of a program that loads shared libraries, which a static one cannot.
         tags: build tags.
         variables: string variables set at link time; `{version}`, `{major}`, `{minor}` and `{time}` are filled in.
         archive: make one gzip-compressed tar of all programs instead of a single file.
         go: the oldest Go that can compile it.
     """
+
+    optional: ClassVar[frozenset[str]] = frozenset({"dynamic"})
 
     type: Literal["go"] = "go"
     module: str
@@ -36,6 +42,7 @@ class GoSource(Source):
     staging: str | None = None
     leave_out: tuple[str, ...] = ()
     cgo: bool = False
+    dynamic: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     variables: Mapping[str, str] = Field(default_factory=dict)
     archive: bool = False
@@ -54,7 +61,9 @@ def go_mod(source: GoSource, version: str, root_mod: str) -> str:
         version: the module's version, with a `v`.
         root_mod: the text of the module's go.mod.
     """
-    lines = ["module llmprov.invalid/build", "", f"go {go_directive(root_mod)}", "", "require ("]
+    # What else is required may ask for a newer language than the module.
+    language = max(go_directive(root_mod), source.go if source.requires else "", key=version_tuple)
+    lines = ["module llmprov.invalid/build", "", f"go {language}", "", "require ("]
     lines += [f"\t{name} {wanted}" for name, wanted in sorted({source.module: version, **source.requires}.items())]
     lines.append(")")
     if source.staging:
@@ -88,7 +97,7 @@ def linker_flags(source: GoSource, version: str, time: str) -> str:
     flags = ["-s", "-w", "-buildid="]
     flags += [f"-X '{name}={value.format(**names)}'" for name, value in sorted(source.variables.items())]
     if source.cgo:
-        flags += ["-linkmode external", "-extldflags -static"]
+        flags += ["-linkmode external", f"-extldflags '{' '.join(source.dynamic)}'" if source.dynamic else _STATIC]
     return " ".join(flags)
 
 

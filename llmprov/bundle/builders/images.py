@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -39,14 +39,20 @@ class ImageSource(ContainerSource):
 
     Attributes:
         files: needed files by their path in the image; all are programs, mode 0755.
+        data: needed files that are no programs, mode 0444.
     """
+
+    optional: ClassVar[frozenset[str]] = frozenset({"data"})
 
     type: Literal["image"] = "image"
     files: Mapping[str, str] = Field(default_factory=dict)
+    data: Mapping[str, str] = Field(default_factory=dict)
 
     def describe(self) -> str:
         """Say what it is made of."""
-        return "image of " + ", ".join([*((self.base,) if self.base else ()), *self.files.values()])
+        return "image of " + ", ".join(
+            [*((self.base,) if self.base else ()), *self.files.values(), *self.data.values()]
+        )
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,7 @@ class ImageBuilder:
             layers.append(layer_from_tar(context.store, context.file(source.base), compression=self.compression))
         context.step.update("programs")
         entries = [TarEntry(path, source=context.file(name), mode=0o755) for path, name in source.files.items()]
+        entries += [TarEntry(path, source=context.file(name), mode=0o444) for path, name in source.data.items()]
         if entries:
             layers.append(tar_layer(context.store, entries, compression=self.compression))
         return BuiltImage(write_image(context.store, layers, image_config(source)))

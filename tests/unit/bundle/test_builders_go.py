@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from llmprov.bundle.builders import gobuild
+from llmprov.bundle.builders import gobuild, gotool
 from llmprov.bundle.builders.gobuild import GoBuilder
 from llmprov.bundle.builders.gomodule import GoSource, go_mod, linker_flags, unversioned, without_imports
 from llmprov.bundle.catalog import ArtifactSpec, BuildContext, BuiltFile
@@ -62,6 +62,19 @@ def test_variables_know_the_version_and_the_time() -> None:
 
 def test_cgo_programs_are_static() -> None:
     assert "-extldflags -static" in linker_flags(source(cgo=True), "1.0.0", "")
+
+
+def test_programs_that_load_libraries_are_not_static() -> None:
+    flags = linker_flags(source(cgo=True, dynamic=["-Wl,-z,lazy", "-Wl,--export-dynamic"]), "1.0.0", "")
+    assert "-linkmode external -extldflags '-Wl,-z,lazy -Wl,--export-dynamic'" in flags
+    assert "-static" not in flags
+
+
+def test_further_modules_are_required_and_may_need_a_newer_go() -> None:
+    text = go_mod(source(requires={"example.org/other": "v0.4.0"}, go="1.26.7"), "v1.2.3", ROOT_MOD)
+    assert "\texample.org/cluster v1.2.3\n\texample.org/other v0.4.0\n" in text
+    assert "go 1.26.7\n" in text
+    assert "go 1.26.0\n" in go_mod(source(go="1.26.7"), "v1.2.3", ROOT_MOD)
 
 
 def test_only_the_named_blank_import_is_left_out() -> None:
@@ -159,7 +172,7 @@ def test_a_version_that_does_not_exist_is_one_clear_error(store: BlobStore, tmp_
 def test_an_interrupted_build_stops_waiting_for_the_toolchain(store: BlobStore, tmp_path: Path) -> None:
     cancelled = threading.Event()
     cancelled.set()
-    with gobuild._TOOLCHAIN, pytest.raises(BundleError, match="interrupted"):
+    with gotool._TOOLCHAIN, pytest.raises(BundleError, match="interrupted"):
         GoBuilder().build(spec(), BuildContext(store=store, workdir=tmp_path, cancelled=cancelled))
 
 

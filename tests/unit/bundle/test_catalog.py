@@ -10,10 +10,16 @@ from llmprov.errors import BundleError
 
 BUILDERS = BuilderRegistry((*UPSTREAM_BUILDERS, *REGISTRIES_BUILDERS))
 
-FILES = {"kubelet", "kubeadm", "kubectl", "containerd", "runc", "cni-plugins", "registry"}
+FILES = {
+    *("kubelet", "kubeadm", "kubectl", "containerd", "runc", "cni-plugins", "registry", "nvidia-ctk"),
+    *("gateway-api-crds", "envoy-gateway-manifests", "keda-manifests", "metrics-server-manifests"),
+    *("promtool", "amtool"),
+}
 IMAGES = {
     *("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy"),
     *("etcd", "coredns", "pause", "flannel", "vllm"),
+    *("envoy-gateway", "envoy", "keda-operator", "keda-metrics-apiserver", "metrics-server"),
+    *("prometheus", "alertmanager", "node-exporter"),
 }
 
 SPEC = """
@@ -51,11 +57,19 @@ def test_both_catalogs_have_packages_for_the_same_suites() -> None:
     assert suites[0] == suites[1] >= {"bookworm", "trixie"}
 
 
-def test_both_catalogs_have_the_same_kubernetes() -> None:
-    versions = {
-        load_catalog(catalog_path(name), BUILDERS).versions["kubernetes"] for name in ("upstream", "registries")
-    }
+@pytest.mark.parametrize(
+    "component",
+    ["kubernetes", "gateway_api", "envoy_gateway", "envoy", "keda", "metrics_server", "nvidia_container_toolkit"],
+)
+def test_both_catalogs_have_the_same(component: str) -> None:
+    versions = {load_catalog(catalog_path(name), BUILDERS).versions[component] for name in ("upstream", "registries")}
     assert len(versions) == 1
+
+
+def test_only_what_one_catalog_alone_has_is_optional() -> None:
+    upstream, registries = (load_catalog(catalog_path(name), BUILDERS).by_name for name in ("upstream", "registries"))
+    alone = {name for name, spec in upstream.items() if name not in registries and not spec.intermediate}
+    assert {name for name, spec in upstream.items() if spec.optional} == alone
 
 
 def test_upstream_says_how_each_download_is_checked() -> None:
