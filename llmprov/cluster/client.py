@@ -17,7 +17,7 @@ from kubernetes.dynamic.resource import Resource
 
 from llmprov.cluster.objects import Header, Kind
 from llmprov.cluster.problems import classify
-from llmprov.cluster.transport import Response, Route, Transport
+from llmprov.cluster.transport import Request, Response, Route, Transport
 from llmprov.errors import ClusterError
 
 type Object = Mapping[str, object]
@@ -165,7 +165,8 @@ class Cluster:
         }
         path = self._transport.retried("discover the API", lambda: self._path(kind, namespace))
         try:
-            with self._transport.open("GET", path, query=query, read_timeout=seconds + 10) as response:
+            request = Request(method="GET", path=path, query=query, read_timeout=seconds + 10)
+            with self._transport.open(request) as response:
                 yield from _changes(response)
         except urllib3.exceptions.HTTPError:
             return  # the caller watches on from what it has seen
@@ -189,13 +190,13 @@ class Cluster:
         self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Object | None = None
     ) -> AbstractContextManager[Response]:
         """Send a request whose response is read as a stream; a refusal raises ClusterError."""
-        return self._transport.open(method, path, query=query, body=body)
+        return self._transport.open(Request(method=method, path=path, query=query or {}, body=body))
 
     def exchange(
         self, method: str, path: str, *, body: Object | None = None, read_timeout: float = 60.0
     ) -> AbstractContextManager[Response]:
         """Send a request and hand its response over, whatever its status: what a proxied service answers is its own."""
-        return self._transport.exchange(method, path, body=body, read_timeout=read_timeout)
+        return self._transport.exchange(Request(method=method, path=path, body=body, read_timeout=read_timeout))
 
     def _resource(self, kind: Kind) -> Resource:
         if self._dynamic is None:

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from threading import Event as Signal
 from typing import Protocol
@@ -29,6 +30,22 @@ class Route(Protocol):
     def renew(self) -> str:
         """Return the base URL of a fresh way in."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request; `read_timeout` is the seconds of silence after which the connection is given up."""
+
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: Mapping[str, object] | None = None
+    read_timeout: float = 60.0
+
+    @property
+    def what(self) -> str:
+        """What errors call it."""
+        return f"{self.method} {self.path}"
 
 
 class Response(Protocol):
@@ -75,50 +92,34 @@ class Transport:
             Signal().wait(_PAUSE)
 
     @contextmanager
-    def open(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: Mapping[str, object] | None = None,
-        read_timeout: float = 60.0,
-    ) -> Iterator[Response]:
+    def open(self, request: Request) -> Iterator[Response]:
         """Send a request whose response is read as a stream; a refusal raises ClusterError."""
-        with self.exchange(method, path, query=query, body=body, read_timeout=read_timeout) as response:
+        with self.exchange(request) as response:
             if response.status >= HTTPStatus.BAD_REQUEST:
-                raise classify(response.status, response.read(), f"{method} {path}")
+                raise classify(response.status, response.read(), request.what)
             yield response
 
     @contextmanager
-    def exchange(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: Mapping[str, object] | None = None,
-        read_timeout: float = 60.0,
-    ) -> Iterator[Response]:
+    def exchange(self, request: Request) -> Iterator[Response]:
         """Send a request and hand its response over, whatever its status: what a proxied service answers is its own."""
-
-        def send() -> urllib3.BaseHTTPResponse:
-            return self._api.rest_client.pool_manager.request(
-                method,
-                f"{self._api.configuration.host}{path}" + (f"?{urlencode(query)}" if query else ""),
-                body=None if body is None else json.dumps(body).encode(),
-                headers={"Content-Type": "application/json", "Accept": "application/json, */*"},
-                timeout=urllib3.Timeout(connect=_CONNECT_TIMEOUT, read=read_timeout),
-                preload_content=False,
-                retries=False,
-                redirect=False,
-            )
-
-        response = self.retried(f"{method} {path}", send)
+        response = self.retried(request.what, lambda: self._send(request))
         try:
             yield response
         finally:
             response.close()  # not drained: a watch or an answer may be given up half-way
+
+    def _send(self, request: Request) -> urllib3.BaseHTTPResponse:
+        response: urllib3.BaseHTTPResponse = self._api.rest_client.pool_manager.request(
+            request.method,
+            f"{self._api.configuration.host}{request.path}" + (f"?{urlencode(request.query)}" if request.query else ""),
+            body=None if request.body is None else json.dumps(request.body).encode(),
+            headers={"Content-Type": "application/json", "Accept": "application/json, */*"},
+            timeout=urllib3.Timeout(connect=_CONNECT_TIMEOUT, read=request.read_timeout),
+            preload_content=False,
+            retries=False,
+            redirect=False,
+        )
+        return response
 
     def _renew(self, deadline: float) -> None:
         try:
