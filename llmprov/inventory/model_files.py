@@ -20,6 +20,10 @@ _PATTERNS: Mapping[str, tuple[str, str]] = {
         "is no DNS-1123 label",
         "use lower-case letters, digits and hyphens, at most 63, with a letter or digit at both ends",
     ),
+    "served_name": (
+        "is no name that the gateway can route by",
+        "use letters, digits and . _ / : @ + -, at most 255, with a letter or digit first",
+    ),
     "memory": ("is no quantity", "write it as Kubernetes does: 64Gi"),
     "shared_memory": ("is no quantity", "write it as Kubernetes does: 2Gi"),
 }

@@ -9,6 +9,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 DNS_LABEL = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+SERVED_NAME = r"^[A-Za-z0-9][A-Za-z0-9._/:@+-]{0,254}$"
+"""What a model may be called by clients; the gateway routes by it."""
 QUANTITY = r"^[1-9][0-9]*(\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?$"
 
 # Kubernetes allows no longer stabilisation.
@@ -16,6 +18,7 @@ _MAX_COOLDOWN = 3600
 
 DnsLabel = Annotated[str, StringConstraints(pattern=DNS_LABEL)]
 Quantity = Annotated[str, StringConstraints(pattern=QUANTITY)]
+ServedName = Annotated[str, StringConstraints(pattern=SERVED_NAME)]
 NonEmpty = Annotated[str, StringConstraints(min_length=1)]
 
 
@@ -150,7 +153,9 @@ class ModelSpec(_Spec):
 
     name: DnsLabel = Field(description="Name of the Deployment and Service: a DNS-1123 label, at most 63 characters.")
     source: ModelSource = Field(description="Where the weights come from.")
-    served_name: NonEmpty | None = Field(default=None, description="The name clients put in `model`. Default: `name`.")
+    served_name: ServedName | None = Field(
+        default=None, description="The name clients put in `model`. Default: `name`."
+    )
     engine: EngineSpec = Field(default_factory=EngineSpec)
     resources: ResourceSpec = Field(default_factory=ResourceSpec)
     replicas: Replicas = Field(

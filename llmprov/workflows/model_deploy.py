@@ -22,6 +22,7 @@ from llmprov.progress import Progress
 from llmprov.states import ReadyModel
 from llmprov.workflows import models
 from llmprov.workflows.cluster import open_cluster
+from llmprov.workflows.model_objects import shared_objects, surroundings
 from llmprov.workflows.references import open_registry
 from llmprov.workflows.rollout_plan import Choice
 
@@ -120,7 +121,10 @@ def remove(inventory: Inventory, name: str, progress: Progress) -> RemovedModel:
     with open_cluster(inventory) as cluster:
         _check_deployed(cluster, name)
         selector = f"{MODEL_LABEL}={name}"
-        gone = apply_set(cluster, models.MODELS_SET, (), progress, within=selector).pruned
+        around = surroundings(cluster)
+        left = [model for model in inventory.models if model.name != name]
+        shared = shared_objects(cluster, left, around, without=name)
+        gone = apply_set(cluster, models.MODELS_SET, shared, progress, within=selector).pruned
         with progress.step("stop replicas", name):
             _wait_gone(cluster, selector)
     found, _ = read_models(model_files(inventory.path))

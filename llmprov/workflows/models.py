@@ -9,23 +9,13 @@ from llmprov.cluster.client import Cluster, Object
 from llmprov.cluster.objects import DEPLOYMENT
 from llmprov.cluster.pods import ReplicaTiming
 from llmprov.cluster.rollout import Outcome, Workload, joined, outcomes_of
-from llmprov.cluster.room import quantity
 from llmprov.errors import ClusterError, ModelError
 from llmprov.inventory import Inventory, ModelSpec
-from llmprov.manifests.autoscaling import AutoscalerInputs, autoscaler_objects
-from llmprov.manifests.model import (
-    MODEL_LABEL,
-    NAMESPACE,
-    PORT,
-    ModelInputs,
-    QuotaInputs,
-    model_objects,
-    namespace_objects,
-)
-from llmprov.manifests.render import Manifest
+from llmprov.manifests.model import MODEL_LABEL, NAMESPACE, PORT, ModelInputs
 from llmprov.progress import Progress
 from llmprov.states import ReadyModel as ReadyModel  # noqa: PLC0414 - part of this module's interface
 from llmprov.workflows import autoscaling, rollout, rollout_replicas
+from llmprov.workflows.model_objects import model_inputs, objects_of, shared_objects, surroundings
 from llmprov.workflows.references import ModelImages, model_images
 from llmprov.workflows.rollout_plan import Choice
 from llmprov.workflows.rollout_pull import pull_ahead
@@ -98,8 +88,8 @@ def deploy(
     Raises:
         ModelError: an image is nowhere, or no node has room for a new replica; nothing was changed.
     """
-    scaling = cluster.serves(rollout_replicas.SCALED_OBJECT)
-    if not scaling and any(model.autoscaled for model in inventory.models):
+    around = surroundings(cluster)
+    if not around.autoscaling and any(model.autoscaled for model in inventory.models):
         progress.note("the cluster has no autoscaler: models stay at their least number of replicas (llmprov install)")
         inventory = inventory.model_copy(update={"models": rollout_replicas.without_autoscaler(inventory.models)})
     with progress.step("plan models") as step:
@@ -110,10 +100,13 @@ def deploy(
         if choice.warning:
             progress.note(choice.warning)
     pull_ahead(cluster, found, chosen, progress)
-    objects = {item.spec.name: _objects(item, choice) for item, choice in zip(found, chosen, strict=True)}
-    for item in found:
+    objects = [*shared_objects(cluster, inventory.models if names else [item.spec for item in found], around)]
+    for item, choice in zip(found, chosen, strict=True):
+        inputs = item.inputs.model_copy(update={"strategy": rollout.strategy_of(choice, item.live)})
+        objects += objects_of(item.spec, inputs, around)
         rollout_replicas.before_apply(cluster, item)
-    applied = _apply(cluster, inventory, objects, progress, names=names, take_over=take_over)
+    within = f"{MODEL_LABEL} in ({','.join(names)})" if names else ""
+    applied = apply_set(cluster, MODELS_SET, objects, progress, take_over=take_over, within=within)
     for item in found:
         rollout_replicas.after_apply(cluster, item)
         if restart and not item.changed:
@@ -170,49 +163,6 @@ def workload(model: ModelSpec) -> Workload:
     )
 
 
-def model_inputs(model: ModelSpec, pinned: ModelImages) -> ModelInputs:
-    """Turn a model of the inventory into the inputs of its objects."""
-    return ModelInputs(
-        name=model.name,
-        served_name=model.public_name,
-        engine_image=pinned.engine,
-        weights_image=pinned.weights,
-        args=model.engine.args,
-        env=model.engine.env,
-        gpus=model.resources.gpus,
-        replicas=None if model.autoscaled else model.replicas.min,
-        max_replicas=model.replicas.max if model.autoscaled else None,
-        memory=model.resources.memory,
-        shared_memory=model.resources.shared_memory,
-        max_model_len=model.max_model_len,
-        startup_seconds=model.timeouts.startup_seconds,
-        drain_seconds=model.timeouts.drain_seconds,
-    )
-
-
-def autoscaler_inputs(model: ModelSpec) -> AutoscalerInputs:
-    """Turn a model of the inventory into the inputs of its autoscaler."""
-    return AutoscalerInputs(
-        name=model.name,
-        min_replicas=model.replicas.min,
-        max_replicas=model.replicas.max,
-        target_requests=model.autoscaling.target_requests,
-        kv_cache_percent=model.autoscaling.kv_cache_percent,
-        cooldown_seconds=model.cooldown_seconds,
-    )
-
-
-def quota_inputs(models: Sequence[ModelSpec]) -> QuotaInputs:
-    """Add up what models may have at most."""
-    memories = [model.resources.memory for model in models]
-    asked = sum(quantity(model.resources.memory or "0") * (model.replicas.max + 1) for model in models)
-    return QuotaInputs(
-        replicas=sum(model.replicas.max + 1 for model in models),
-        gpus=sum(model.resources.gpus * (model.replicas.max + 1) for model in models),
-        memory=asked if all(memories) else None,
-    )
-
-
 def endpoint(name: str, inventory: Inventory) -> str:
     """Return a model's base URL as clients inside the cluster use it."""
     return f"http://{name}.{NAMESPACE}.svc.{inventory.settings.dns_domain}:{PORT}/v1"
@@ -226,29 +176,6 @@ def _wanted(inventory: Inventory, lock: BundleLock, names: Sequence[str]) -> lis
 
 def _chosen(inventory: Inventory, names: Sequence[str]) -> tuple[ModelSpec, ...]:
     return tuple(model for model in inventory.models if not names or model.name in names)
-
-
-def _objects(item: rollout.Revision, choice: Choice) -> tuple[Manifest, ...]:
-    inputs = item.inputs.model_copy(update={"strategy": rollout.strategy_of(choice, item.live)})
-    scaled = autoscaler_objects(autoscaler_inputs(item.spec), NAMESPACE) if item.spec.autoscaled else ()
-    return (*model_objects(inputs), *scaled)
-
-
-def _apply(
-    cluster: Cluster,
-    inventory: Inventory,
-    objects: Mapping[str, Sequence[Manifest]],
-    progress: Progress,
-    *,
-    names: Sequence[str],
-    take_over: bool,
-) -> Applied:
-    shared = namespace_objects(quota_inputs(inventory.models))
-    every = [*shared, *(item for found in objects.values() for item in found)]
-    if not names:
-        return apply_set(cluster, MODELS_SET, every, progress, take_over=take_over)
-    selector = f"{MODEL_LABEL} in ({','.join(names)})"
-    return apply_set(cluster, MODELS_SET, every, progress, take_over=take_over, within=selector)
 
 
 def _undo(cluster: Cluster, before: Object, cause: ClusterError, progress: Progress) -> ModelError:

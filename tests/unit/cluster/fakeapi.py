@@ -31,8 +31,14 @@ KINDS: dict[str, dict[str, tuple[str, bool]]] = {
         "DaemonSet": ("daemonsets", True),
         "StatefulSet": ("statefulsets", True),
     },
+    "batch/v1": {"Job": ("jobs", True)},
     "keda.sh/v1alpha1": {"ScaledObject": ("scaledobjects", True)},
     "autoscaling/v2": {"HorizontalPodAutoscaler": ("horizontalpodautoscalers", True)},
+    "gateway.networking.k8s.io/v1": {"Gateway": ("gateways", True), "HTTPRoute": ("httproutes", True)},
+    "gateway.envoyproxy.io/v1alpha1": {
+        "BackendTrafficPolicy": ("backendtrafficpolicies", True),
+        "HTTPRouteFilter": ("httproutefilters", True),
+    },
     "policy/v1": {"PodDisruptionBudget": ("poddisruptionbudgets", True)},
     "rbac.authorization.k8s.io/v1": {
         "ClusterRole": ("clusterroles", False),

@@ -143,6 +143,7 @@ def test_a_setting_that_differs_between_hosts(write: Write) -> None:
 MODEL_CASES = [
     ("name: Chat_1\nsource: {artifact: a}", "models/m.yml:1: name = 'Chat_1': is no DNS-1123 label"),
     ("name: chat", "source: is missing"),
+    ("name: chat\nserved_name: a b\nsource: {artifact: a}", "served_name = 'a b': is no name that the gateway can"),
     ("name: chat\nsource: {artifact: a, image: b}", "give exactly one of image, artifact"),
     ("name: chat\nsource: {}", "give exactly one of image, artifact"),
     ("name: chat\nsource: {artifact: a}\nreplica: 2", "m.yml:3: replica = 2: unknown key → did you mean replicas?"),
