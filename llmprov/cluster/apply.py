@@ -71,9 +71,20 @@ def apply_set(
             raise _joined(name, run.refused)
         run.establish()
         kept = {_key(Header.model_validate(item)) for item in labelled}
-        pruned = _prune(cluster, [header for key, header in before.items() if key not in kept])
+        pruned = _prune(cluster, [member.header for key, member in before.items() if key not in kept])
         step.update(f"{len(labelled)} objects", done=len(labelled), total=len(labelled))
     return Applied(tuple(run.created), tuple(run.changed), tuple(run.unchanged), pruned)
+
+
+type _Key = tuple[Kind, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """An object of the set that is there before the run."""
+
+    header: Header
+    content: str
 
 
 @dataclass
@@ -82,7 +93,7 @@ class _Run:
 
     cluster: Cluster
     set_name: str
-    before: Mapping[tuple[Kind, str, str], Header]
+    before: Mapping[_Key, _Member]
     take_over: bool
 
     def __post_init__(self) -> None:
@@ -107,8 +118,8 @@ class _Run:
         self._verdict(before, after).append(header.label)
         return True
 
-    def _apply(self, item: Object) -> Header:
-        return Header.model_validate(self.cluster.apply(item, force=self.take_over))
+    def _apply(self, item: Object) -> str:
+        return _content(self.cluster.apply(item, force=self.take_over))
 
     def establish(self) -> None:
         """Wait until the kinds that were defined so far are served."""
@@ -116,19 +127,18 @@ class _Run:
         if names:
             wait_established(self.cluster, names, selector=_selector(self.set_name))
 
-    def _job(self, item: Object, before: Header | None) -> Header:
-        digest = hashlib.sha256(json.dumps(item, sort_keys=True).encode()).hexdigest()[:16]
+    def _job(self, item: Object, before: _Member | None) -> str:
+        digest = _digest(item)[:16]
         if before is not None:
-            if before.metadata.annotations.get(_JOB_HASH) == digest:
-                return before
-            _delete_and_wait(self.cluster, before)
+            if before.header.metadata.annotations.get(_JOB_HASH) == digest:
+                return before.content
+            _delete_and_wait(self.cluster, before.header)
         return self._apply(_with_metadata(item, "annotations", {_JOB_HASH: digest}))
 
-    def _verdict(self, before: Header | None, after: Header) -> list[str]:
+    def _verdict(self, before: _Member | None, after: str) -> list[str]:
         if before is None:
             return self.created
-        same = before.metadata.resource_version == after.metadata.resource_version
-        return self.unchanged if same else self.changed
+        return self.unchanged if before.content == after else self.changed
 
 
 def ordered(objects: Iterable[Object]) -> list[Object]:
@@ -152,16 +162,29 @@ def _selector(name: str) -> str:
     return f"{MANAGED_BY}=llmprov,{SET}={name}"
 
 
-def _members(cluster: Cluster, name: str, within: str, kinds: Iterable[Kind]) -> dict[tuple[Kind, str, str], Header]:
+def _members(cluster: Cluster, name: str, within: str, kinds: Iterable[Kind]) -> dict[_Key, _Member]:
     served = cluster.groups()
     known = [kind for kind in dict.fromkeys((*ORDER, *kinds)) if kind.api_version in served and cluster.serves(kind)]
     selector = ",".join(filter(None, (_selector(name), within)))
     listed = (cluster.list(kind, selector=selector).items for kind in known)
-    headers = (Header.model_validate(item) for items in listed for item in items)
-    return {_key(header): header for header in headers}
+    members = (_Member(Header.model_validate(item), _content(item)) for items in listed for item in items)
+    return {_key(member.header): member for member in members}
 
 
-def _key(header: Header) -> tuple[Kind, str, str]:
+def _content(item: Object) -> str:
+    """Return the digest of an object without what changes by itself: status, version, and who set which field."""
+    metadata = item["metadata"]
+    if not isinstance(metadata, Mapping):
+        raise TypeError(f"object without metadata: {item}")
+    kept = {key: value for key, value in metadata.items() if key not in {"resourceVersion", "managedFields"}}
+    return _digest({**item, "metadata": kept, "status": None})
+
+
+def _digest(item: Object) -> str:
+    return hashlib.sha256(json.dumps(item, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _key(header: Header) -> _Key:
     return header.resource, header.metadata.namespace, header.metadata.name
 
 

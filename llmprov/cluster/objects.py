@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.alias_generators import to_camel
 
 
@@ -79,6 +79,12 @@ class Conditions(View):
     """The `status.conditions` of an object."""
 
     conditions: tuple[Condition, ...] = ()
+
+    @field_validator("conditions", mode="before")
+    @classmethod
+    def _none_yet(cls, value: object) -> object:
+        # A fresh CustomResourceDefinition has null here.
+        return value or ()
 
     def condition(self, kind: str) -> Condition | None:
         """The condition of that type."""

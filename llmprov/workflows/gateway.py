@@ -25,8 +25,8 @@ from llmprov.progress import Progress, Step
 from llmprov.workflows.gateway_access import base_url
 from llmprov.workflows.gateway_access import present as present  # noqa: PLC0414 - part of this module's interface
 from llmprov.workflows.gateway_client import GatewayClient, open_gateway
-from llmprov.workflows.gateway_keys import DEFAULT_KEY, add_key
-from llmprov.workflows.gateway_secrets import keys_secret, read_secret, tls_secrets
+from llmprov.workflows.gateway_keys import ensure_first_key
+from llmprov.workflows.gateway_secrets import keys_secret, tls_secrets
 from llmprov.workflows.references import pinned
 
 DEFINITIONS_SET = "gateway-definitions"
@@ -54,7 +54,6 @@ def apply(cluster: Cluster, inventory: Inventory, lock: BundleLock, progress: Pr
         InventoryError: the operator's certificate is not usable.
     """
     definitions = apply_set(cluster, DEFINITIONS_SET, _file(inventory, lock, "gateway-api-crds"), progress)
-    fresh = read_secret(cluster, manifests.KEYS_SECRET) is None
     release = _file(inventory, lock, "envoy-gateway-manifests")
     image = pinned(lock.image("envoy-gateway"))
     objects: list[Object] = [
@@ -65,8 +64,7 @@ def apply(cluster: Cluster, inventory: Inventory, lock: BundleLock, progress: Pr
         *manifests.gateway_objects(inputs(inventory, lock)),
     ]
     applied = apply_set(cluster, GATEWAY_SET, objects, progress)
-    if fresh:
-        add_key(cluster, DEFAULT_KEY)
+    ensure_first_key(cluster)
     return Applied(
         definitions.created + applied.created,
         definitions.changed + applied.changed,
@@ -157,18 +155,22 @@ def _until(step: Step, check: Callable[[], str]) -> None:
 def _own_answers(client: GatewayClient) -> str:
     body = {"model": _NO_MODEL, "messages": []}
     return _differs(client, body, key="", status=401, code="invalid_api_key") or _differs(
-        client, body, key=None, status=404, code="model_not_found"
+        client, body, key=None, status=404, code="model_not_found", naming=_NO_MODEL
     )
 
 
-def _differs(client: GatewayClient, body: Mapping[str, object], *, key: str | None, status: int, code: str) -> str:
+def _differs(
+    client: GatewayClient, body: Mapping[str, object], *, key: str | None, status: int, code: str, naming: str = ""
+) -> str:
     """Send a request and say how its answer differs from the expected error; empty when it does not."""
     try:
         with client.exchange("POST", "/v1/chat/completions", body=body, key=key) as response:
             seen, text = response.status, response.read().decode(errors="replace")
     except urllib3.exceptions.HTTPError as error:
         return str(error)
-    return "" if seen == status and f'"{code}"' in text else f"{seen} instead of {status}: {text[:200]}"
+    return (
+        "" if seen == status and f'"{code}"' in text and naming in text else f"{seen} instead of {status}: {text[:200]}"
+    )
 
 
 def _model_answers(client: GatewayClient, names: Sequence[str]) -> str:

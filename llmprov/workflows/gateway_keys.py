@@ -22,6 +22,7 @@ _PREFIX = "sk-llmprov-"
 _BYTES = 32
 _NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
 _CREATED = "created.llmprov.io/"
+_FIRST = "llmprov.io/first-key"
 
 
 def create(inventory: Inventory, name: str) -> ApiKey:
@@ -70,6 +71,17 @@ def add_key(cluster: Cluster, name: str) -> ApiKey:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     _patch(cluster, name, b64encode(key.encode()).decode(), now)
     return ApiKey(name, now, key)
+
+
+def ensure_first_key(cluster: Cluster) -> None:
+    """Make the default key once: when it was revoked it stays so, after an interrupted run it is made now."""
+    secret = cluster.get(SECRET, KEYS_SECRET, NAMESPACE)
+    annotations = Header.model_validate(secret).metadata.annotations
+    if _FIRST in annotations:
+        return
+    if not _known(cluster):
+        add_key(cluster, DEFAULT_KEY)
+    cluster.merge(SECRET, KEYS_SECRET, {"metadata": {"annotations": {_FIRST: "made"}}}, namespace=NAMESPACE)
 
 
 def any_key(cluster: Cluster) -> str:

@@ -14,6 +14,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -22,12 +23,13 @@ from tests.load.client import KEY_VARIABLE, Endpoint, inside, lab_network
 from tests.load.generator import Plan, Report, run
 
 
-def endpoint_of(inventory: Path) -> Endpoint:
+def endpoint_of(inventory: Path, environment: Mapping[str, str] | None = None) -> Endpoint:
     """Ask the command line for what a client needs."""
+    variables = os.environ if environment is None else environment
 
     def ask(*words: str) -> str:
         command = [sys.executable, "-m", "llmprov", *words, "-i", str(inventory)]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(command, env=variables, capture_output=True, text=True, check=True).stdout.strip()
 
     key = os.environ.get(KEY_VARIABLE) or ask("key", "show", "default")
     return Endpoint(ask("gateway", "address"), key, ask("gateway", "ca"))
@@ -41,7 +43,7 @@ async def _load(endpoint: Endpoint, plan: Plan, seconds: float, requests: int | 
     if seconds:
         loop.call_later(seconds, stop.set)
     out.print("started", style="dim")
-    return await run(endpoint, plan, stop, requests=requests)
+    return await run(endpoint, plan, stop, Report(), requests=requests)
 
 
 def main() -> int:

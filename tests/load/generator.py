@@ -106,9 +106,19 @@ class Report:
         }
 
 
-async def run(endpoint: Endpoint, plan: Plan, stop: asyncio.Event, *, requests: int | None = None) -> Report:
-    """Send requests until told to stop, or until so many were sent; those under way are waited for."""
-    report = Report(slow_seconds=plan.slow_seconds)
+async def run(
+    endpoint: Endpoint, plan: Plan, stop: asyncio.Event, report: Report, *, requests: int | None = None
+) -> Report:
+    """Send requests until told to stop, or until so many were sent; those under way are waited for.
+
+    Args:
+        endpoint: where to.
+        plan: what to send.
+        stop: ends it.
+        report: filled while it runs.
+        requests: how many; None for no end.
+    """
+    report.slow_seconds = plan.slow_seconds
     began = time.monotonic()
     turns = iter(range(requests)) if requests is not None else iter(int, 1)
     async with endpoint.asynchronous(connections=plan.concurrency + 4, keep_alive=plan.keep_alive) as client:

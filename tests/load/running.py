@@ -2,15 +2,15 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
 from tests.load.client import Endpoint, inside
-from tests.load.generator import Plan, Report, run
+from tests.load.generator import Outcome, Plan, Report, run
 
 
 class Running:
-    """Load under way; its report is whole once the context has ended."""
+    """Load under way; its report grows, and is whole once the context has ended."""
 
     def __init__(self, endpoint: Endpoint, plan: Plan, network: str) -> None:
         self.report = Report()
@@ -21,6 +21,11 @@ class Running:
         self._stop = asyncio.Event()
         self._failed: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="load", daemon=True)
+
+    @property
+    def outcomes(self) -> Sequence[Outcome]:
+        """What is known so far."""
+        return tuple(self.report.outcomes)
 
     def start(self) -> None:
         """Begin to send."""
@@ -36,7 +41,7 @@ class Running:
     def _work(self) -> None:
         try:
             with inside(self._network) if self._network else nullcontext():
-                self.report = self._loop.run_until_complete(run(self._endpoint, self._plan, self._stop))
+                self._loop.run_until_complete(run(self._endpoint, self._plan, self._stop, self.report))
         except BaseException as error:  # noqa: BLE001 - raised again in the test's own thread
             self._failed = error
 

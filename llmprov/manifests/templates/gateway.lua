@@ -193,7 +193,8 @@ function envoy_on_request(handle)
   elseif #model > 255 or not find(model, "^[%w][%w%._/:@+-]*$") then
     refuse(handle, "404", "model_not_found", "There is no such model. GET /v1/models lists them.")
   else
-    headers:add(MODEL, model)
+    -- Reading the body took time: the headers from before it cannot be used any more.
+    handle:headers():add(MODEL, model)
     handle:clearRouteCache()
   end
 end

@@ -160,14 +160,20 @@ def handled(body: str | None, **headers: str) -> Outcome:
     return outcome
 
 
+# As in Envoy, objects from before the body was waited for are dead after it.
 _HANDLE = b"""
-headers = {get = function(_, n) return py_get(n) end, remove = function(_, n) py_remove(n) end,
-           add = function(_, n, v) py_add(n, v) end}
+age = 0
 bytes = {length = function() return #py_body end,
          getBytes = function(_, first, size) return py_body:sub(first + 1, size) end}
+function headers()
+  local born = age
+  local function alive() if born ~= age then error("object used outside of proper scope") end end
+  return {get = function(_, n) alive() return py_get(n) end, remove = function(_, n) alive() py_remove(n) end,
+          add = function(_, n, v) alive() py_add(n, v) end}
+end
 handle = {
-  headers = function() return headers end,
-  body = function() if py_body then return bytes end end,
+  headers = headers,
+  body = function() age = age + 1 if py_body then return bytes end end,
   clearRouteCache = function() py_clear() end,
   respond = function(_, h, text) py_respond(h[":status"], h["content-type"], text) end,
 }

@@ -81,7 +81,9 @@ def sent(answer: Answer, *, streamed: float = 1.0, requests: int = 2, timeout: f
         port = server.sockets[0].getsockname()[1]
         settings = Plan(["m"], concurrency=2, tokens=TOKENS, streamed=streamed, timeout=timeout)
         async with server:
-            return await run(Endpoint(f"http://127.0.0.1:{port}/v1"), settings, asyncio.Event(), requests=requests)
+            return await run(
+                Endpoint(f"http://127.0.0.1:{port}/v1"), settings, asyncio.Event(), Report(), requests=requests
+            )
 
     return asyncio.run(everything())
 
