@@ -1,7 +1,11 @@
 """The `llmprov` command: assembles the verbs and turns errors into messages and exit codes."""
 
+import signal
 import sys
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import typer
 from typer.exceptions import TyperException
@@ -43,7 +47,8 @@ def root(
 def main() -> None:
     """Run the command line; every failure ends in one message, a remedy and a documented exit code."""
     try:
-        code = app(standalone_mode=False) or ExitCode.OK
+        with _one_interrupt():
+            code = app(standalone_mode=False) or ExitCode.OK
         if code == ExitCode.INTERRUPTED:  # typer turned the interrupt into a code
             raise KeyboardInterrupt  # noqa: TRY301
         sys.exit(code)
@@ -56,6 +61,24 @@ def main() -> None:
         else:
             print_error(failure)
         sys.exit(failure.exit_code)
+
+
+@contextmanager
+def _one_interrupt() -> Iterator[None]:
+    """Let Ctrl-C count once: a second one would break off the ending of what runs, and leave it behind."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield  # whoever started this has it ignore Ctrl-C, or handles it
+        return
+    signal.signal(signal.SIGINT, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _explain(error: BaseException) -> LlmprovError:

@@ -1,5 +1,6 @@
 """The command line's promise: one message, a remedy, a documented exit code, and no traceback without --debug."""
 
+import signal
 import sys
 
 import pytest
@@ -70,6 +71,22 @@ def test_every_failure_is_a_message_and_a_code(
     assert message in printed
     assert "remedy: " in printed
     assert "Traceback" not in printed
+
+
+def test_a_second_ctrl_c_does_not_break_off_the_ending(monkeypatch: pytest.MonkeyPatch, raising: typer.Typer) -> None:
+    ended: list[str] = []
+
+    @raising.command()
+    def work() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            signal.raise_signal(signal.SIGINT)
+            ended.append("all")
+
+    assert run(monkeypatch, "work") == ExitCode.INTERRUPTED
+    assert ended == ["all"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch, raising: typer.Typer) -> None:
