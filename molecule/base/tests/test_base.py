@@ -8,7 +8,7 @@ from testinfra.host import Host
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("net.ipv4.ip_forward", 1), ("net.bridge.bridge-nf-call-iptables", 1), ("fs.inotify.max_user_instances", 8192)],
+    [("net.ipv4.ip_forward", 1), ("net.bridge.bridge-nf-call-iptables", 1)],
 )
 def test_sysctls_are_in_force_and_persist(node: Host, name: str, value: int) -> None:
     assert node.file(f"/proc/sys/{name.replace('.', '/')}").content_string.strip() == str(value)
