@@ -7,7 +7,7 @@ from pathlib import Path
 
 from llmprov.bundle.build import Artifact, disk_error
 from llmprov.bundle.catalog import BuiltDebs, BuiltFile, BuiltImage
-from llmprov.bundle.lock import FILES_REPOSITORY, FILES_TAG, BundleLock, LockedArtifact
+from llmprov.bundle.lock import CONTROLLER_REPOSITORY, FILES_REPOSITORY, FILES_TAG, BundleLock, LockedArtifact
 from llmprov.bundle.oci import TITLE, Descriptor, contents, describe, parse_manifest, write_artifact, write_index
 from llmprov.bundle.recipes import blobs_of
 from llmprov.bundle.store import Blob, BlobStore, distrust, is_stamped, sha256_of, stamp
@@ -16,6 +16,7 @@ from llmprov.errors import BundleError
 from llmprov.progress import Progress
 
 FILES_REF = f"{FILES_REPOSITORY}:{FILES_TAG}"
+CONTROLLER_REF = f"{CONTROLLER_REPOSITORY}:{FILES_TAG}"
 _FILES_TYPE = "application/vnd.llmprov.files.v1"
 _FILE_TYPE = "application/vnd.llmprov.file.v1"
 
@@ -36,7 +37,9 @@ def locked(artifact: Artifact, store: BlobStore) -> Iterator[LockedArtifact]:
     identity = {"name": spec.name, "version": spec.version, "licence": spec.licence, **common}
     match built:
         case BuiltFile(blob):
-            yield LockedArtifact(kind="file", sha256=blob.sha256, size=blob.size, **identity)
+            yield LockedArtifact(
+                kind="file", sha256=blob.sha256, size=blob.size, controller=spec.controller, **identity
+            )
         case BuiltImage(descriptor):
             size = sum(blob.size for blob in blobs_of(built, store))
             yield LockedArtifact(kind="image", sha256=descriptor.blob.sha256, size=size, ref=spec.ref, **identity)
@@ -65,7 +68,7 @@ def assemble(
     """
     lock = BundleLock.of(catalog, artifacts)
     try:
-        index = [_files_artifact(store, lock), *_images(store, lock)]
+        index = [*_files_artifacts(store, lock), *_images(store, lock)]
         blobs = {blob.sha256: blob for item in index for blob in _blobs(store, item)}
         with progress.step("bundle", str(output)) as step:
             (output / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
@@ -82,13 +85,20 @@ def assemble(
     return BundleLock.load(output)
 
 
-def _files_artifact(store: BlobStore, lock: BundleLock) -> Descriptor:
+def _files_artifacts(store: BlobStore, lock: BundleLock) -> Iterator[Descriptor]:
+    """Yield the artifact of what hosts get, and the one of what stays on the controller."""
+    files = [item for item in lock.artifacts if item.kind != "image"]
+    yield _files_artifact(store, [item for item in files if not item.controller]).named(FILES_REF)
+    if any(item.controller for item in files):
+        yield _files_artifact(store, [item for item in files if item.controller]).named(CONTROLLER_REF)
+
+
+def _files_artifact(store: BlobStore, files: Iterable[LockedArtifact]) -> Descriptor:
     members: dict[str, Descriptor] = {}
-    for item in lock.artifacts:
-        if item.kind != "image":
-            title = {TITLE: item.filename or item.name}
-            members.setdefault(item.sha256, describe(Blob(item.sha256, item.size), _FILE_TYPE, title))
-    return write_artifact(store, _FILES_TYPE, list(members.values())).named(FILES_REF)
+    for item in files:
+        title = {TITLE: item.filename or item.name}
+        members.setdefault(item.sha256, describe(Blob(item.sha256, item.size), _FILE_TYPE, title))
+    return write_artifact(store, _FILES_TYPE, list(members.values()))
 
 
 def _images(store: BlobStore, lock: BundleLock) -> Iterator[Descriptor]:

@@ -64,6 +64,7 @@ class ArtifactSpec(BaseModel):
         suite: debs only: the Debian suite.
         needs: names of artifacts of the same catalog that are built first.
         intermediate: built for others only; not part of the bundle.
+        controller: files only: for the controller alone; part of the bundle, but no host gets it.
         optional: clusters work without it, and it may be out of reach: the `auto` choice leaves it out then.
     """
 
@@ -78,6 +79,7 @@ class ArtifactSpec(BaseModel):
     suite: str | None = None
     needs: tuple[str, ...] = ()
     intermediate: bool = False
+    controller: bool = False
     optional: bool = False
 
     @field_validator("source", mode="before")

@@ -15,6 +15,7 @@ LOCK_FILE = "bundle.lock.json"
 SCHEMA = 1
 FILES_REPOSITORY = "llmprov/files"
 FILES_TAG = "bundle"
+CONTROLLER_REPOSITORY = "llmprov/controller"
 
 
 class LockedArtifact(BaseModel):
@@ -28,6 +29,7 @@ class LockedArtifact(BaseModel):
         package: packages: the Debian package name.
         filename: packages: the archive's file name.
         catalog: which catalog it was built from.
+        controller: files: for the controller alone, never pushed.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -44,6 +46,7 @@ class LockedArtifact(BaseModel):
     package: str | None = None
     filename: str | None = None
     catalog: str = ""
+    controller: bool = False
 
     @property
     def digest(self) -> str:

@@ -16,7 +16,7 @@ from llmprov.errors import BundleError
 # Raised when the meaning of a recipe changes for all builders.
 _REVISION = "1"
 # What says nothing about the bytes.
-_INERT = {"licence", "ref", "intermediate", "optional", "needs"}
+_INERT = {"licence", "ref", "intermediate", "controller", "optional", "needs"}
 
 _BUILT: TypeAdapter[Built] = TypeAdapter(Built)
 

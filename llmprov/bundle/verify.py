@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from llmprov.bundle.assemble import FILES_REF
+from llmprov.bundle.assemble import CONTROLLER_REF, FILES_REF
 from llmprov.bundle.lock import BundleLock
 from llmprov.bundle.oci import Descriptor, contents, parse_manifest, read_index
 from llmprov.bundle.store import Blob, distrust, sha256_of
@@ -15,6 +15,7 @@ from llmprov.errors import BundleError
 from llmprov.progress import Progress
 
 Problem = Literal["missing", "truncated", "wrong digest", "unreferenced", "not in the index", "not in the lock"]
+_FILES = frozenset({FILES_REF, CONTROLLER_REF})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ def _index_findings(lock: BundleLock, index: tuple[Descriptor, ...]) -> Iterable
         if digest not in in_index:
             yield Finding("index.json", "not in the index", digest, (name,))
     for digest, ref in in_index.items():
-        if digest not in in_lock and ref != FILES_REF:
+        if digest not in in_lock and ref not in _FILES:
             yield Finding("index.json", "not in the lock", digest, (ref,))
 
 
@@ -98,7 +99,7 @@ def _expect_reachable(
         return []
     for part in contents(item, manifest):
         expected[part.blob.sha256] = part.blob
-        if item.ref != FILES_REF or part.digest == item.digest:
+        if item.ref not in _FILES or part.digest == item.digest:
             owners.setdefault(part.blob.sha256, set()).add(name)
     return []
 

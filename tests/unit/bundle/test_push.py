@@ -1,16 +1,19 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from llmprov.bundle import push as module
 from llmprov.bundle.assemble import FILES_REF
+from llmprov.bundle.catalog import BuiltFile
 from llmprov.bundle.layers import TarEntry, tar_layer
 from llmprov.bundle.lock import BundleLock
 from llmprov.bundle.oci import ImageConfig, write_image
 from llmprov.bundle.push import PushReport, Selection, push_bundle, push_manifests
 from llmprov.bundle.registry_push import PushClient
 from llmprov.bundle.store import BlobStore
+from llmprov.bundle.verify import verify_bundle
 from llmprov.errors import BundleError
 from llmprov.progress import NullProgress
 from tests.unit.bundle.servers import Registry
@@ -87,6 +90,17 @@ def test_a_manifest_comes_after_all_its_blobs(bundle: Path, registry: Registry) 
 def test_a_part_can_be_pushed(bundle: Path, registry: Registry, selection: Selection, repositories: set[str]) -> None:
     push(bundle, registry, selection)
     assert {repository for repository, _ in registry.manifests} == repositories
+
+
+def test_what_is_for_the_controller_alone_stays_there(store: BlobStore, tmp_path: Path, registry: Registry) -> None:
+    [kubelet, *others] = artifacts(store)
+    tool = replace(kubelet, spec=kubelet.spec.model_copy(update={"name": "promtool", "controller": True}))
+    tool = replace(tool, built=BuiltFile(store.put_bytes(b"promtool program")))
+    lock = put_together(store, tmp_path / "bundle", [kubelet, tool, *others])
+    assert verify_bundle(tmp_path / "bundle", NullProgress()).findings == ()
+    push(tmp_path / "bundle", registry)
+    assert {repository for repository, _ in registry.manifests} == {"llmprov/files", "registry.k8s.io/etcd"}
+    assert not any(digest == lock.file("promtool").digest for _, digest in registry.blobs)
 
 
 def test_an_unknown_image_is_named(bundle: Path, registry: Registry) -> None:
