@@ -23,6 +23,7 @@ EVENT = Kind("v1", "Event")
 SERVICE = Kind("v1", "Service")
 SECRET = Kind("v1", "Secret")
 DEPLOYMENT = Kind("apps/v1", "Deployment")
+REPLICA_SET = Kind("apps/v1", "ReplicaSet")
 DAEMONSET = Kind("apps/v1", "DaemonSet")
 
 
@@ -308,11 +309,15 @@ class Deployment(Header):
         return self.spec.replicas
 
     @property
+    def observed(self) -> bool:
+        """Whether its controller has seen its present specification."""
+        return self.status.observed_generation >= self.metadata.generation
+
+    @property
     def rolled_out(self) -> bool:
         """Whether every replica is of the newest template and available, and no older one is left."""
         status, wanted = self.status, self.spec.replicas
-        seen = status.observed_generation >= self.metadata.generation
-        return seen and status.updated_replicas == status.replicas == status.available_replicas == wanted
+        return self.observed and status.updated_replicas == status.replicas == status.available_replicas == wanted
 
 
 class DaemonSet(Header):
@@ -326,9 +331,13 @@ class DaemonSet(Header):
         return self.status.desired_number_scheduled
 
     @property
+    def observed(self) -> bool:
+        """Whether its controller has seen its present specification."""
+        return self.status.observed_generation >= self.metadata.generation
+
+    @property
     def rolled_out(self) -> bool:
         """Whether every node it wants runs an available pod of the newest template."""
         status = self.status
-        seen = status.observed_generation >= self.metadata.generation
         wanted = status.desired_number_scheduled
-        return seen and wanted > 0 and status.updated_number_scheduled == status.number_available == wanted
+        return self.observed and wanted > 0 and status.updated_number_scheduled == status.number_available == wanted

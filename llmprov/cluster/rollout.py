@@ -6,12 +6,26 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from llmprov.cluster.client import Cluster, Object
-from llmprov.cluster.objects import DEPLOYMENT, EVENT, POD, DaemonSet, Deployment, Event, Kind, Pod
+from llmprov.cluster.objects import (
+    DEPLOYMENT,
+    EVENT,
+    POD,
+    REPLICA_SET,
+    DaemonSet,
+    Deployment,
+    Event,
+    Header,
+    Kind,
+    Pod,
+)
 from llmprov.cluster.pods import Failure, ReplicaTiming, activity, failure, timing, utc_now
 from llmprov.cluster.wait import Selection, watch_until
 from llmprov.errors import ClusterError
 from llmprov.progress import Progress, Step
 
+REVISION = "deployment.kubernetes.io/revision"
+"""Annotation of Deployments and ReplicaSets: counts templates."""
+TEMPLATE_HASH = "pod-template-hash"
 _LOG_LINES = 20
 
 
@@ -144,7 +158,8 @@ class _Rollout:
         _check_owner(owner)
         now = utc_now()
         for pod in pods:
-            if lost := failure(pod, _of(events, pod), now, freeing=freeing):
+            lost = failure(pod, _of(events, pod), now, freeing=freeing)
+            if lost and owner.observed and self._is_newest(pod):
                 raise self._lost(lost)
         doing = {pod.metadata.name: activity(pod, _of(events, pod), now) for pod in pods}
         self.last = tuple(f"{name}: {what}" for name, what in doing.items())
@@ -153,6 +168,16 @@ class _Rollout:
         if time.monotonic() - self.started > self.workload.seconds:
             raise self._too_late()
         return False
+
+    def _is_newest(self, pod: Pod) -> bool:
+        """Whether a pod is of the newest template: what is wrong with an old one is about to be gone."""
+        selector = ",".join(f"{key}={value}" for key, value in self.workload.labels.items())
+        listed = self.cluster.list(REPLICA_SET, self.workload.namespace, selector=selector).items
+        sets = [Header.model_validate(item).metadata for item in listed]
+        if self.workload.kind != DEPLOYMENT or not sets:
+            return True
+        newest = max(sets, key=lambda meta: int(meta.annotations.get(REVISION, "0")))
+        return pod.metadata.labels.get(TEMPLATE_HASH) == newest.labels.get(TEMPLATE_HASH)
 
     def _lost(self, lost: Failure) -> ClusterError:
         lines: tuple[str, ...] = ()

@@ -7,10 +7,11 @@ from typing import cast
 
 from llmprov.cluster.client import FIELD_MANAGER, Cluster, Object
 from llmprov.cluster.nodes import GPU
-from llmprov.cluster.objects import DEPLOYMENT, NAMESPACE, POD, Header, Pod
+from llmprov.cluster.objects import DEPLOYMENT, NAMESPACE, POD, Deployment, Header, Pod
 from llmprov.cluster.pods import utc_now
-from llmprov.cluster.rollout import Workload, wait_rolled_out
+from llmprov.cluster.rollout import REVISION
 from llmprov.cluster.room import quantity, rooms
+from llmprov.cluster.wait import Selection, watch_until
 from llmprov.errors import ClusterError, ModelError
 from llmprov.inventory import ModelSpec
 from llmprov.manifests.model import DRAIN_FIRST, MODEL_LABEL, SURGE, ModelInputs, Strategy, model_objects
@@ -18,7 +19,6 @@ from llmprov.manifests.model import NAMESPACE as MODELS
 from llmprov.progress import Progress
 from llmprov.workflows.rollout_plan import Choice, Held, Move, Need, Size, choose
 
-_REVISION = "deployment.kubernetes.io/revision"
 _RESTARTED = "llmprov.io/restarted-at"
 _RESTARTER = "llmprov-restart"
 _STRATEGIES: Mapping[Move, Strategy] = {
@@ -123,12 +123,19 @@ def undo(cluster: Cluster, before: Object, progress: Progress, *, seconds: float
     name = name_of(before)
     live = cluster.get(DEPLOYMENT, name, MODELS) or before
     cluster.apply(restored(before, live), force=True)
-    workload = Workload(DEPLOYMENT, MODELS, name, {MODEL_LABEL: name}, seconds=seconds, title=f"undo {name}")
-    try:
-        (timings,) = wait_rolled_out(cluster, MODELS, [workload], progress).values()
-    except ClusterError as error:
-        return f"the previous revision was brought back, but is not ready: {error.message}"
-    return f"the previous revision serves with {len(timings)} replicas"
+    ready: list[int] = [0]
+
+    def decide(items: Sequence[Object]) -> bool | None:
+        found = next((Deployment.model_validate(item) for item in items if name_of(item) == name), None)
+        ready[0] = found.status.ready_replicas if found else 0
+        return True if found is None or found.rolled_out else None
+
+    with progress.step(f"undo {name}"):
+        # The pods of the bad revision are still there and still fail: only the Deployment's own words count.
+        done = watch_until(cluster, Selection(DEPLOYMENT, MODELS, f"{MODEL_LABEL}={name}"), decide, seconds=seconds)
+    if done is None:
+        return f"the previous revision was brought back, but is not ready after {seconds:.0f} s"
+    return f"the previous revision serves with {ready[0]} replicas"
 
 
 def undone(name: str, cause: ClusterError, outcome: str) -> ModelError:
@@ -147,7 +154,7 @@ def restored(before: Object, live: Object) -> dict[str, object]:
     that says it; else it is left to the autoscaler.
     """
     meta = _path(before, "metadata")
-    annotations = {key: value for key, value in _path(meta, "annotations").items() if key != _REVISION}
+    annotations = {key: value for key, value in _path(meta, "annotations").items() if key != REVISION}
     spec = dict(_path(before, "spec"))
     now = _path(live, "spec")
     spec |= {key: now[key] for key in ("replicas", "strategy") if key in now}

@@ -30,6 +30,7 @@ KINDS: dict[str, dict[str, tuple[str, bool]]] = {
         "Deployment": ("deployments", True),
         "DaemonSet": ("daemonsets", True),
         "StatefulSet": ("statefulsets", True),
+        "ReplicaSet": ("replicasets", True),
     },
     "batch/v1": {"Job": ("jobs", True)},
     "keda.sh/v1alpha1": {"ScaledObject": ("scaledobjects", True)},

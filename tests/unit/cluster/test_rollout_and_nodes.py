@@ -78,6 +78,25 @@ def test_a_crash_is_reported_with_the_last_lines(cluster: Cluster, api: FakeApi)
     assert caught.value.details == ("ValueError: no such model",)
 
 
+def test_a_crash_of_an_older_revision_is_no_failure(cluster: Cluster, api: FakeApi) -> None:
+    put_deployment(api)
+    put_pod(
+        api,
+        container={"name": "vllm", "state": {"waiting": {"reason": "CrashLoopBackOff"}}},
+        labels={"llmprov.io/model": "m", "pod-template-hash": "old"},
+    )
+    for revision, name in (("1", "old"), ("2", "new")):
+        labels = {"llmprov.io/model": "m", "pod-template-hash": name}
+        meta = {"name": name, "namespace": "ns", "labels": labels}
+        meta["annotations"] = {"deployment.kubernetes.io/revision": revision}
+        api.put({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": meta})
+    with pytest.raises(ClusterError, match="not ready after"):
+        wait_rolled_out(cluster, "ns", [replace(WORKLOAD, seconds=0.1)], NullProgress())
+    api.remove(("apps/v1/replicasets", "ns", "new"))
+    with pytest.raises(ClusterError, match="crashed"):
+        wait_rolled_out(cluster, "ns", [WORKLOAD], NullProgress())
+
+
 def test_no_room_is_no_failure_while_another_pod_stops(cluster: Cluster, api: FakeApi) -> None:
     put_deployment(api)
     full = {"type": "PodScheduled", "status": "False", "message": "Insufficient nvidia.com/gpu"}
