@@ -5,18 +5,19 @@ from dataclasses import dataclass
 GIB = 1024**3
 MIB = 1024**2
 
-SUPPORTED_SYSTEMS: tuple[tuple[str, str], ...] = (
-    ("debian", "12"),
-    ("debian", "13"),
-    ("ubuntu", "22.04"),
-    ("ubuntu", "24.04"),
-)
+SUPPORTED_SYSTEMS = {
+    ("debian", "12"): "bookworm",
+    ("debian", "13"): "trixie",
+    ("ubuntu", "22.04"): "jammy",
+    ("ubuntu", "24.04"): "noble",
+}
+"""By id and version as /etc/os-release has them: the release's code name, which is the suite of its packages."""
 ARCHITECTURES = ("x86_64",)
 """What catalogs have artifacts for."""
 OLDEST_KERNEL = (5, 13)
 """kube-proxy's nftables mode needs it."""
-OLDEST_PYTHON = (3, 9)
-"""ansible-core's own limit for hosts."""
+OLDEST_PYTHON = (3, 10)
+"""That of Ubuntu 22.04, the oldest of the systems above."""
 FEATURES = ("overlay", "br_netfilter", "nf_conntrack", "nf_tables")
 CONTROLLERS = frozenset({"cpu", "cpuset", "memory", "pids"})
 
@@ -61,6 +62,7 @@ class Needs:
 
     Attributes:
         bundle: bytes that the registry's host stores.
+        suites: releases that the bundle has packages for; None without a bundle.
         engines: the engine images.
         models: the images with weights.
         registry_path: directory of the registry's blobs.
@@ -68,6 +70,7 @@ class Needs:
     """
 
     bundle: int = 0
+    suites: frozenset[str] | None = None
     engines: tuple[ImageNeed, ...] = ()
     models: tuple[ImageNeed, ...] = ()
     registry_path: str = "/var/lib/llmprov-registry"

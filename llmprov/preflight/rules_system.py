@@ -1,7 +1,7 @@
 """Rules about one host's operating system, kernel and processors."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from llmprov.inventory import Host
 from llmprov.preflight import needs
@@ -15,23 +15,37 @@ _KEEP_SWAP = (
 _SERVICEABLE = frozenset({"running", "degraded", "starting", "initializing"})
 
 
-def check_system(host: Host, facts: HostFacts, _context: Context) -> Iterator[Finding]:
+def check_system(host: Host, facts: HostFacts, context: Context) -> Iterator[Finding]:
     """Check operating system, architecture, Python and systemd."""
     system = facts.os
     if (system.id, system.version) not in needs.SUPPORTED_SYSTEMS:
         supported = ", ".join(f"{name} {version}" for name, version in needs.SUPPORTED_SYSTEMS)
         seen = f"{system.name or 'an unnamed system'} ({system.id} {system.version})"
         yield error(host, "os", f"runs {seen}, which is not supported", f"install one of: {supported}")
+    else:
+        yield from _check_packages(host, needs.SUPPORTED_SYSTEMS[system.id, system.version], context.needs.suites)
     if system.arch not in needs.ARCHITECTURES:
         yield error(host, "os", f"is {system.arch}; there are artifacts for x86_64 only", "use an x86_64 machine")
     if _version(facts.python) < needs.OLDEST_PYTHON:
-        yield error(host, "python", f"has Python {facts.python}", "install Python 3.9 or later")
+        oldest = ".".join(map(str, needs.OLDEST_PYTHON))
+        yield error(host, "python", f"has Python {facts.python}", f"install Python {oldest} or later")
     if facts.identity.init != "systemd":
         seen = facts.identity.init or "unknown"
         yield error(host, "systemd", f"process 1 is {seen}, not systemd", "boot the host with systemd as init")
     elif facts.system_state not in _SERVICEABLE:
         state = facts.system_state or "does not answer"
         yield error(host, "systemd", f"systemd says: {state}", "look at `systemctl status` and reboot the host")
+
+
+def _check_packages(host: Host, suite: str, suites: Collection[str] | None) -> Iterator[Finding]:
+    if suites is None or suite in suites or host.variables.get("packages_install", True) is False:
+        return
+    yield error(
+        host,
+        "os",
+        f"runs {suite}; the bundle has packages for {', '.join(sorted(suites)) or 'no release'}",
+        "install the packages named in docs/roles.md yourself and set `packages_install: false` for this host",
+    )
 
 
 def check_kernel(host: Host, facts: HostFacts, context: Context) -> Iterator[Finding]:

@@ -117,6 +117,7 @@ def _needs(inventory: Inventory) -> Needs:
     engines = {model.engine.image for model in inventory.models}
     return Needs(
         bundle=sum(artifact.size for artifact in lock.artifacts),
+        suites=frozenset(lock.suites),
         engines=tuple(ImageNeed(name, sizes[name]) for name in sorted(engines) if name in sizes),
         models=tuple(
             ImageNeed(model.name, sizes[name], _WEIGHTS_UNPACKED)

@@ -23,6 +23,18 @@ def test_a_fit_cluster_has_no_finding(judged: Judge) -> None:
     assert judged() == ()
 
 
+UBUNTU = {"os": {"id": "ubuntu", "version": "24.04", "name": "Ubuntu 24.04 LTS"}}
+
+
+def test_a_release_that_the_bundle_has_no_packages_for(judged: Judge) -> None:
+    needs = Needs(suites=frozenset({"bookworm", "trixie"}))
+    found = only(judged(needs=needs, gpu1=UBUNTU))
+    assert (found.host, found.check) == ("gpu1", "os")
+    assert "runs noble; the bundle has packages for bookworm, trixie" in found.problem
+    assert judged(needs=needs, gpu1=UBUNTU, group_vars="packages_install: false") == ()
+    assert judged(gpu1=UBUNTU) == ()
+
+
 ERRORS = [
     (
         "os",
@@ -31,7 +43,7 @@ ERRORS = [
     ),
     ("os", {"os": {"id": "fedora", "version": "42", "name": ""}}, "an unnamed system (fedora 42)"),
     ("os", {"os": {"arch": "aarch64"}}, "is aarch64"),
-    ("python", {"python": "3.8.10"}, "has Python 3.8.10"),
+    ("python", {"python": "3.9.18"}, "has Python 3.9.18"),
     ("systemd", {"identity": {"init": "sh"}}, "process 1 is sh, not systemd"),
     ("systemd", {"system_state": "stopping"}, "systemd says: stopping"),
     ("kernel", {"os": {"kernel": "5.4.0-90-generic"}}, "runs kernel 5.4.0-90-generic"),
