@@ -74,6 +74,11 @@ class _Error(Inputs):
     retry_after: int = 0
 
 
+class _Refusal(Inputs):
+    name: str
+    body: str
+
+
 class _GatewayTemplate(GatewayInputs):
     namespace: str = NAMESPACE
     gateway: str = GATEWAY
@@ -87,8 +92,7 @@ class _GatewayTemplate(GatewayInputs):
     idle_seconds: int = _IDLE_SECONDS
     lua: str
     errors: tuple[_Error, ...]
-    model_not_found: str
-    unknown_url: str
+    refusals: tuple[_Refusal, ...]
     paths: tuple[str, ...] = PATHS
 
 
@@ -127,9 +131,7 @@ def gateway_objects(inputs: GatewayInputs) -> tuple[Manifest, ...]:
             **dict(inputs),
             lua=routing_script(),
             errors=_local_errors(),
-            # Envoy puts the header's value in: a model's name, checked by the script, or `-`.
-            model_not_found=_error(f"The model `%REQ({MODEL_HEADER})%` does not exist.", "model_not_found", "model"),
-            unknown_url=_error("Unknown request URL.", "unknown_url"),
+            refusals=_refusals(),
         ),
     )
 
@@ -168,6 +170,18 @@ def routing_script() -> str:
 def _description(name: str) -> dict[str, object]:
     # Nobody asks a model's age; the field is only there because OpenAI's clients want one.
     return {"id": name, "object": "model", "created": 0, "owned_by": "llmprov"}
+
+
+def _refusals() -> tuple[_Refusal, ...]:
+    """What is answered where no model's route fits; names are those in the template."""
+    # Envoy puts the header's value in: a model's name, which the script has checked.
+    named = f"The model `%REQ({MODEL_HEADER})%` does not exist. GET /v1/models lists those that do."
+    unnamed = "There is no such model. GET /v1/models lists those that there are."
+    return (
+        _Refusal(name="model-not-found", body=_error(named, "model_not_found", "model")),
+        _Refusal(name="no-such-model", body=_error(unnamed, "model_not_found", "model")),
+        _Refusal(name="unknown-url", body=_error("Unknown request URL.", "unknown_url")),
+    )
 
 
 def _local_errors() -> tuple[_Error, ...]:

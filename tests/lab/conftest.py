@@ -118,7 +118,13 @@ class Installed:
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory, lab_environment: dict[str, str]) -> Iterator[Installed]:
-    """One installed cluster for all tests that need one; each leaves it as it was."""
+    """One installed cluster for all tests that need one; each leaves it as it was.
+
+    While tests are written it may be one that is there already: LLMPROV_TEST_INVENTORY names its inventory.
+    """
+    if inventory := os.environ.get("LLMPROV_TEST_INVENTORY"):
+        yield Installed(Lab("yours", Path(inventory), dict(os.environ)), {})
+        return
     directory = tmp_path_factory.mktemp("installed")
     with booted("installed", directory, lab_environment, "--hosts", "3", "--subnet", "10.77.43.0/24") as running:
         done = running.llmprov("install", "-i", str(running.inventory), "--json", timeout=1800)
