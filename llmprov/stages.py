@@ -25,6 +25,8 @@ _ABOUT_THE_RUN = frozenset(
         "control_plane_images_timeout",
         "control_plane_ready_timeout",
         "kubernetes_ready_timeout",
+        "nvidia_driver_reboot",
+        "nvidia_driver_reboot_timeout",
         "registry_content_timeout",
         "registry_push",
     }
@@ -47,6 +49,7 @@ class Where(StrEnum):
     FIRST_CONTROL_PLANE = "first control plane"
     CONTROL_PLANE = "control plane"
     WORKERS = "workers"
+    GPU_WORKERS = "GPU workers"
     CLUSTER = "cluster"
 
 
@@ -65,6 +68,8 @@ STAGES: tuple[Stage, ...] = (
     Stage("registry", "the cluster's registry and artifact server", Where.FIRST_CONTROL_PLANE),
     Stage("runtime", "containerd and runc", Where.ALL),
     Stage("packages", "operating-system packages from the bundle", Where.ALL),
+    Stage("nvidia_driver", "NVIDIA driver, one version of everything", Where.GPU_WORKERS),
+    Stage("nvidia_container_toolkit", "GPUs in containers, by CDI", Where.GPU_WORKERS),
     Stage("timesync", "clock synchronisation", Where.ALL),
     Stage("kubernetes", "kubelet, kubeadm and CNI plugins", Where.ALL),
     Stage("control_plane", "API servers and etcd", Where.CONTROL_PLANE),
