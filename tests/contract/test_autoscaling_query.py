@@ -22,7 +22,7 @@ type Scrape = Mapping[str, float]
 def scrapes(file: str) -> list[Scrape]:
     """Read the scrapes of a sample: value by metric."""
     _, *parts = (SAMPLES / file).read_text().split("# scrape ")
-    found = [{m["name"]: float(m["value"]) for m in SERIES.finditer(part)} for part in parts]
+    found: list[Scrape] = [{m["name"]: float(m["value"]) for m in SERIES.finditer(part)} for part in parts]
     assert all(len(scrape) == 3 for scrape in found)
     return found
 

@@ -34,6 +34,7 @@ KINDS: dict[str, dict[str, tuple[str, bool]]] = {
     },
     "batch/v1": {"Job": ("jobs", True)},
     "keda.sh/v1alpha1": {"ScaledObject": ("scaledobjects", True)},
+    "apiregistration.k8s.io/v1": {"APIService": ("apiservices", False)},
     "autoscaling/v2": {"HorizontalPodAutoscaler": ("horizontalpodautoscalers", True)},
     "gateway.networking.k8s.io/v1": {"Gateway": ("gateways", True), "HTTPRoute": ("httproutes", True)},
     "gateway.envoyproxy.io/v1alpha1": {
