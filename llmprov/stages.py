@@ -75,7 +75,10 @@ STAGES: tuple[Stage, ...] = (
     Stage("control_plane", "API servers and etcd", Where.CONTROL_PLANE),
     Stage("worker", "workers joined", Where.WORKERS),
     Stage("network", "pod network", Where.CLUSTER, Runner.PYTHON),
-    Stage("gpu", "GPU labels and capacity", Where.CLUSTER, Runner.PYTHON),
+    Stage("gpu", "GPUs counted by the scheduler", Where.CLUSTER, Runner.PYTHON),
+    Stage("gateway", "one TLS endpoint for all models", Where.CLUSTER, Runner.PYTHON),
+    Stage("autoscaling", "KEDA", Where.CLUSTER, Runner.PYTHON),
+    Stage("monitoring", "Prometheus, Alertmanager, dashboards", Where.CLUSTER, Runner.PYTHON),
     Stage("models", "engines and weights", Where.CLUSTER, Runner.PYTHON),
 )
 

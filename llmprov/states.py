@@ -6,6 +6,7 @@ from datetime import datetime
 from llmprov.cluster.nodes import NodeState
 from llmprov.cluster.pods import ReplicaTiming
 from llmprov.errors import ExitCode
+from llmprov.observability.values import Alert
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,12 @@ class Status:
     models: tuple[ModelState, ...]
     problem: str = ""
     """Why nodes and models are not known; empty when the API answered."""
+    endpoint: str = ""
+    """The gateway's base URL for clients; empty when there is no gateway."""
+    alerts: tuple[Alert, ...] = ()
+    """What fires, worst first."""
+    monitoring: str = ""
+    """Why alerts are not known; empty when they are."""
 
     @property
     def exit_code(self) -> ExitCode:

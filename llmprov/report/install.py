@@ -74,7 +74,8 @@ def _print_changes(report: InstallResult) -> None:
     for line in report.changes:
         out.print(f"would change {escape(line)}")
     out.print(
-        "then, in the cluster: pod network, GPU labels and capacity, models; these need a running API to be compared"
+        "then, in the cluster: pod network, device plugin, gateway, autoscaling, monitoring, models; "
+        "these need a running API to be compared"
     )
 
 

@@ -31,7 +31,18 @@ def print_status(status: Status, *, as_json: bool) -> None:
     out.print(_models(status.models))
     for model in status.models:
         if model.endpoint:
-            out.print(f"endpoint of {escape(model.served_name)}: {escape(model.endpoint)}")
+            out.print(f"endpoint of {escape(model.served_name)}: {escape(model.endpoint)} (inside the cluster)")
+    out.print(f"gateway for clients: {escape(status.endpoint) or 'none'}")
+    _print_alerts(status)
+
+
+def _print_alerts(status: Status) -> None:
+    if status.monitoring:
+        out.print(f"[{_BAD}]alerts are not known:[/] {escape(status.monitoring)}")
+    elif not status.alerts:
+        out.print("no alert fires")
+    for alert in status.alerts:
+        out.print(f"[{_BAD}]{escape(alert.name)}[/] {escape(alert.summary)}", soft_wrap=True)
 
 
 def _hosts(hosts: tuple[HostState, ...]) -> Table:

@@ -28,6 +28,7 @@ from llmprov.workflows.install_objects import apply_objects
 from llmprov.workflows.phases import Phases
 from llmprov.workflows.push_beside import PushBeside
 from llmprov.workflows.push_job import PushJob
+from llmprov.workflows.stations import station_images
 
 _REGISTRY_SECONDS = 1800.0
 
@@ -71,7 +72,7 @@ def install(request: Request, progress: Progress, *, on_output: Callable[[str], 
         cluster = _inventory(request, phases, progress)
         with phases.phase("bundle"):
             lock = require_whole(cluster.settings.bundle_dir, progress)
-            images = staged_images(cluster.models if "models" in _names(request) else (), lock)
+            images = _images(request, cluster, lock)
         warnings = (*cluster.warnings, *_preflight(request, cluster, phases, progress))
         run = _Run(request, cluster, lock, images, journal, phases, progress)
         with PushBeside(run.push_job(), phases) as push:
@@ -109,6 +110,11 @@ def _preflight(request: Request, cluster: Inventory, phases: Phases, progress: P
         progress.note(warning)
     report.raise_for_errors()
     return warnings
+
+
+def _images(request: Request, cluster: Inventory, lock: BundleLock) -> Staged:
+    names = _names(request)
+    return staged_images(cluster.models if "models" in names else (), lock, station_images(cluster, lock, names))
 
 
 def _reaches_objects(request: Request) -> bool:

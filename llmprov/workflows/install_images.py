@@ -30,12 +30,14 @@ class Staged:
     Attributes:
         engines: names of the bundle's engine images.
         weights: names of the bundle's images of weights.
+        stations: names of the bundle's images that the stations' pods run.
         references: full references of both by digest, engines first: they are larger and needed first.
     """
 
     engines: tuple[str, ...]
     weights: tuple[str, ...]
     references: tuple[str, ...]
+    stations: tuple[str, ...] = ()
 
     @property
     def push_order(self) -> tuple[str, ...]:
@@ -44,11 +46,11 @@ class Staged:
         The pull of the engine is the longest step of an install: it is to begin first. The control plane's images are
         needed later than the engine's has arrived; weights may be a hundred times larger than anything else.
         """
-        return tuple(dict.fromkeys((*self.engines, *CORE_IMAGES, *self.weights)))
+        return tuple(dict.fromkeys((*self.engines, *CORE_IMAGES, *self.stations, *self.weights)))
 
 
-def staged_images(models: Iterable[ModelSpec], lock: BundleLock) -> Staged:
-    """Find the engine and weight images of all models.
+def staged_images(models: Iterable[ModelSpec], lock: BundleLock, stations: tuple[str, ...] = ()) -> Staged:
+    """Find the engine and weight images of all models; the stations' are known by name.
 
     Raises:
         BundleError: a model names an artifact that the bundle does not have.
@@ -57,7 +59,7 @@ def staged_images(models: Iterable[ModelSpec], lock: BundleLock) -> Staged:
     engines = [_find(model.engine.image, lock, by_name="/" not in model.engine.image) for model in models]
     weights = [_weights(model, lock) for model in models]
     found = dict.fromkeys(image for image in (*engines, *weights) if image is not None)
-    return Staged(_names(engines), _names(weights), tuple(pinned(image) for image in found))
+    return Staged(_names(engines), _names(weights), tuple(pinned(image) for image in found), stations)
 
 
 def _names(images: Iterable[LockedArtifact | None]) -> tuple[str, ...]:

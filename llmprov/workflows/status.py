@@ -12,9 +12,11 @@ from llmprov.cluster.pods import activity, failure, utc_now
 from llmprov.errors import HostConnectionError, LlmprovError
 from llmprov.inventory import Host, Inventory
 from llmprov.manifests.model import MODEL_LABEL, NAMESPACE
+from llmprov.observability.values import Alert
 from llmprov.progress import Progress
 from llmprov.stages import RECORD_DIRECTORY, StageRecord
 from llmprov.states import HostState, ModelState, Status
+from llmprov.workflows import gateway_access, monitoring
 from llmprov.workflows.chat import SERVED_NAME
 from llmprov.workflows.cluster import open_cluster
 from llmprov.workflows.models import endpoint
@@ -31,9 +33,11 @@ def status(inventory: Inventory, progress: Progress) -> Status:
         try:
             with open_cluster(inventory, patience=_PATIENCE) as cluster:
                 version, nodes, models = cluster.version(), node_states(cluster), model_states(cluster, inventory)
+                endpoint = gateway_access.base_url(inventory) if gateway_access.present(cluster) else ""
+                alerts, monitoring = _alerts(cluster)
         except LlmprovError as error:
             return Status(name, "", tuple(hosts), (), (), problem=_sentence(error))
-        return Status(name, version, tuple(hosts), nodes, models)
+        return Status(name, version, tuple(hosts), nodes, models, "", endpoint, alerts, monitoring)
 
 
 def model_states(cluster: Cluster, inventory: Inventory) -> tuple[ModelState, ...]:
@@ -48,6 +52,14 @@ def model_states(cluster: Cluster, inventory: Inventory) -> tuple[ModelState, ..
         missing = ModelState(model.name, model.public_name, 0, model.replicas.min, "", "", None, ("not deployed",))
         states.setdefault(model.name, missing)
     return tuple(states[name] for name in sorted(states))
+
+
+def _alerts(cluster: Cluster) -> tuple[tuple[Alert, ...], str]:
+    """Return what fires, or why that is not known."""
+    try:
+        return monitoring.firing(cluster), ""
+    except LlmprovError as error:
+        return (), _sentence(error)
 
 
 def stage_records(text: str) -> tuple[str, ...]:

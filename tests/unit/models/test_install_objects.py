@@ -1,16 +1,24 @@
 """The part of an install that lives in Kubernetes, on an API in memory."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import pytest
 
 from llmprov.bundle.lock import BundleLock
+from llmprov.bundle.push import Selection
 from llmprov.cluster.client import Cluster
 from llmprov.inventory import Inventory
 from llmprov.manifests.model import NAMESPACE
-from llmprov.progress import NullProgress, Step
+from llmprov.progress import NullProgress, Progress, Step
 from llmprov.results import Objects
-from llmprov.workflows import models
-from llmprov.workflows.install_objects import _models
+from llmprov.runner import Journal
+from llmprov.workflows import cluster as clusters
+from llmprov.workflows.install_objects import apply_objects
+from llmprov.workflows.phases import Phases
+from llmprov.workflows.push_beside import PushBeside
+from llmprov.workflows.push_job import PushJob
 from tests.unit.cluster.fakeapi import FakeApi
 from tests.unit.models.test_serving import finish, put_node
 
@@ -33,7 +41,7 @@ def _put_ready_pod(api: FakeApi, name: str) -> None:
 
 
 class _Controller(NullProgress):
-    """Makes the Deployment's pod as soon as somebody waits for it."""
+    """Does what the cluster does: rolls the Deployment out as soon as somebody waits for it."""
 
     def __init__(self, api: FakeApi) -> None:
         self._api = api
@@ -41,21 +49,40 @@ class _Controller(NullProgress):
     @contextmanager
     def step(self, name: str, detail: str = "") -> Iterator[Step]:
         if name == "model m":
+            finish(self._api, "Deployment", NAMESPACE, "m", READY)
             _put_ready_pod(self._api, "m-new")
         with super().step(name, detail) as step:
             yield step
 
 
-def test_only_engines_that_this_run_started_are_timed(
-    cluster: Cluster, api: FakeApi, make_inventory: Callable[..., Inventory], lock: BundleLock
-) -> None:
-    inventory = make_inventory()
-    put_node(api, "gpu1", gpus=2)
-    models.deploy(cluster, inventory, lock, NullProgress())
-    finish(api, "Deployment", NAMESPACE, "m", READY)
+@pytest.fixture
+def push(tmp_path: Path, make_inventory: Callable[..., Inventory], monkeypatch: pytest.MonkeyPatch) -> PushBeside:
+    """A push that nobody begins: all is in the registry."""
+    monkeypatch.setenv("LLMPROV_STATE_DIR", str(tmp_path / "state"))
+    job = PushJob.to_cluster(make_inventory(), Selection())
+    return PushBeside(job, Phases(Journal.create("install"), NullProgress()))
 
-    first = _models(cluster, inventory, lock, _Controller(api), Objects())
+
+def test_only_engines_that_this_run_started_are_timed(
+    cluster: Cluster,
+    api: FakeApi,
+    make_inventory: Callable[..., Inventory],
+    lock: BundleLock,
+    push: PushBeside,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(clusters, "open_cluster", lambda _: nullcontext(cluster))
+    for name in ("cp1", "gpu1"):
+        put_node(api, name, gpus=2)
+
+    def run(progress: Progress) -> tuple[Phases, Objects]:
+        phases = Phases(Journal.create("install"), progress)
+        stages = ("models",)
+        return phases, apply_objects(make_inventory(), lock, stages=stages, push=push, phases=phases, progress=progress)
+
+    phases, first = run(_Controller(api))
     assert [(start.pod, start.node, start.seconds) for start in first.starts] == [("m-new", "gpu1", 30.0)]
-    second = _models(cluster, inventory, lock, NullProgress(), Objects())
+    assert "models" in {phase.name for phase in phases.table}
+    _, second = run(NullProgress())
     assert second.starts == ()
     assert [model.name for model in second.models] == ["m"]

@@ -7,16 +7,14 @@ from typing import Any
 import pytest
 
 from llmprov.bundle.lock import BundleLock
-from llmprov.cluster.apply import apply_set
 from llmprov.cluster.client import Cluster
-from llmprov.errors import BundleError, ClusterError, ExitCode, ModelError
+from llmprov.errors import BundleError, ExitCode, ModelError
 from llmprov.inventory import Inventory
 from llmprov.manifests.model import NAMESPACE
-from llmprov.manifests.network import network_objects
 from llmprov.progress import NullProgress
 from llmprov.states import HostState, Status
 from llmprov.workflows import cluster as clusters
-from llmprov.workflows import models
+from llmprov.workflows import models, network
 from llmprov.workflows.chat import Question, ask_cluster
 from llmprov.workflows.references import model_images
 from llmprov.workflows.status import model_states, stage_records
@@ -103,30 +101,18 @@ def test_a_model_that_left_the_inventory_is_removed(
     assert not any("/m" in line for line in applied.pruned)
 
 
-def test_network_and_simulated_gpus(
+def test_nodes_and_the_pod_network(
     cluster: Cluster, api: FakeApi, make_inventory: Callable[..., Inventory], lock: BundleLock
 ) -> None:
     inventory = make_inventory()
     for name in ("cp1", "gpu1"):
         put_node(api, name)
     clusters.wait_nodes(cluster, inventory, NullProgress(), seconds=1)
-    apply_set(cluster, "network", network_objects(clusters.network_inputs(inventory, lock)), NullProgress())
+    assert network.apply(cluster, inventory, lock, NullProgress()) > 0
     numbers = {"desiredNumberScheduled": 2, "updatedNumberScheduled": 2, "numberAvailable": 2}
     finish(api, "DaemonSet", "kube-flannel", "kube-flannel-ds", numbers)
-    assert clusters.apply_network(cluster, inventory, lock, NullProgress()) == 0
-
-
-def test_gpus_that_never_come(
-    cluster: Cluster, api: FakeApi, make_inventory: Callable[..., Inventory], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(clusters, "_DEVICE_SECONDS", 0.1)
-    put_node(api, "gpu1")
-    with pytest.raises(ClusterError, match="no GPUs are counted on gpu1"):
-        clusters.wait_gpus(cluster, make_inventory(gpu_mode="real"), NullProgress())
-    put_node(api, "gpu1", gpus=2)
-    assert clusters.mark_gpus(cluster, make_inventory(gpu_mode="simulated")) == 1
-    assert clusters.mark_gpus(cluster, make_inventory(gpu_mode="simulated")) == 0
-    clusters.wait_gpus(cluster, make_inventory(gpu_mode="simulated"), NullProgress())
+    network.wait(cluster, inventory, NullProgress())
+    assert network.apply(cluster, inventory, lock, NullProgress()) == 0
 
 
 def test_sudo_password_of_a_control_plane(make_inventory: Callable[..., Inventory]) -> None:
