@@ -109,14 +109,20 @@ class HostGroup:
 
         if not wait_until(gone, _KILL_TIMEOUT_S):
             pids = ", ".join(str(pid) for pid in sorted(self.pids()))
-            raise LabError(f"processes of lab host {self.host} do not end: {pids}")
+            raise LabError(
+                f"processes of lab host {self.host} do not end: {pids}",
+                remedy="one in state D in `ps` waits for a disk; run the same command again when it is gone",
+            )
 
     def remove(self) -> None:
         """Remove the groups and, when this was the last host, the lab's; no process may be left in them."""
         for path in self.paths:
             # A group stays busy for a moment after its last process has gone.
             if not wait_until(lambda path=path: _remove_tree(path), _KILL_TIMEOUT_S):  # type: ignore[misc]
-                raise LabError(f"cgroup {path} cannot be removed")
+                raise LabError(
+                    f"cgroup {path} cannot be removed",
+                    remedy="see which processes its cgroup.procs names, then run the same command again",
+                )
             _remove(path.parent)
             _remove_top(path.parent.parent)
 

@@ -140,7 +140,11 @@ def reboot(name: str, host_name: str, progress: Progress | None = None) -> None:
         before = host.leader()
         host.reboot()
         if not wait_until(lambda: host.leader() not in (before, None), _SSH_TIMEOUT_S):
-            raise LabError(f"lab host {host_name} did not reboot within {_SSH_TIMEOUT_S} s")
+            raise LabError(
+                f"lab host {host_name} did not reboot within {_SSH_TIMEOUT_S} s",
+                details=host.console_tail(),
+                remedy=f"llmprov lab poweroff {host_name} --hard, then llmprov lab start {host_name}",
+            )
         _await_ssh((host,))
 
 
@@ -250,7 +254,11 @@ def _await_ssh(hosts: tuple[Host, ...]) -> None:
 
     if not wait_until(all_answer, _SSH_TIMEOUT_S):
         details = tuple(f"{host.name}: {line}" for host in waiting.values() for line in host.console_tail())
-        raise LabError(f"no SSH after {_SSH_TIMEOUT_S} s: {', '.join(waiting)}", details=details)
+        raise LabError(
+            f"no SSH after {_SSH_TIMEOUT_S} s: {', '.join(waiting)}",
+            details=details,
+            remedy="run the same command again, it goes on waiting; docs/lab.md lists known causes",
+        )
 
 
 def _power_off(hosts: tuple[Host, ...], steps: Progress) -> None:

@@ -14,6 +14,7 @@ from llmprov.errors import LabError
 DEFAULT_NAME = "default"
 _SIZE = re.compile(r"^([1-9][0-9]*)([MG])$")
 _UNITS = {"M": 1024**2, "G": 1024**3}
+_EXAMPLE = "docs/lab.md shows an example"
 # The last octet of the first host of each kind: a person reads the kind off an address.
 _FIRST_OCTET = {"control_plane": 11, "gpu_workers": 21, "workers": 61}
 
@@ -145,11 +146,11 @@ def load(path: Path) -> dict[str, object]:
     try:
         data = yaml.safe_load(path.read_text())
     except OSError as error:
-        raise LabError(f"{path} cannot be read: {error.strerror}") from error
+        raise LabError(f"{path} cannot be read: {error.strerror}", remedy=_EXAMPLE) from error
     except yaml.YAMLError as error:
-        raise LabError(f"{path} is not YAML", details=tuple(str(error).splitlines())) from error
+        raise LabError(f"{path} is not YAML", details=tuple(str(error).splitlines()), remedy=_EXAMPLE) from error
     if not isinstance(data, dict):
-        raise LabError(f"{path} is not a mapping", remedy="docs/lab.md shows an example")
+        raise LabError(f"{path} is not a mapping", remedy=_EXAMPLE)
     return data
 
 

@@ -25,6 +25,7 @@ def run(command: Sequence[str], *, stdin: str | None = None) -> str:
     if done.returncode != 0:
         raise LabError(
             f"`{' '.join(command)}` ended with status {done.returncode}",
+            remedy="read what it said above; `llmprov lab destroy` removes a lab in whatever state it is",
             details=tuple(line for line in done.stderr.splitlines() if line.strip())[-10:],
         )
     return done.stdout

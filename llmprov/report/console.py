@@ -1,6 +1,7 @@
 """The two streams: results go to standard output, everything else to standard error."""
 
 from rich.console import Console
+from rich.markup import escape
 
 from llmprov.errors import LlmprovError
 
@@ -10,17 +11,13 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 def print_error(error: LlmprovError) -> None:
     """Print what is wrong, every finding, and the remedy."""
-    err.print(f"[bold red]error:[/] {_plain(error.message)}")
+    err.print(f"[bold red]error:[/] {escape(error.message)}")
     for line in error.details:
-        err.print(f"  - {_plain(line)}")
+        err.print(f"  - {escape(line)}")
     if error.remedy:
-        err.print(f"[bold]remedy:[/] {_plain(error.remedy)}")
+        err.print(f"[bold]remedy:[/] {escape(error.remedy)}")
 
 
 def print_raw(text: str) -> None:
     """Print what another program wrote, as it is, beside progress."""
     err.print(text, markup=False)
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")

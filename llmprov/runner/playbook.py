@@ -158,11 +158,10 @@ class _Run:
                 pass
         except KeyboardInterrupt:
             self._stop.set()
+        self._end()
         if self._stop.is_set():
-            self._end()
             thread.join()
             raise KeyboardInterrupt
-        self._end()
         return outcome.result()
 
     def _end(self) -> None:
