@@ -7,8 +7,9 @@ from llmprov.preflight.context import Context
 from llmprov.preflight.facts import HostFacts
 from llmprov.preflight.findings import Finding
 from llmprov.preflight.rules_cluster import check_clocks, check_identities
+from llmprov.preflight.rules_gpu import check_gpus, check_model_gpus
 from llmprov.preflight.rules_network import check_firewall, check_mtus, check_names, check_peers
-from llmprov.preflight.rules_remains import check_gpus, check_model_gpus, check_ports, check_remains
+from llmprov.preflight.rules_remains import check_ports, check_remains
 from llmprov.preflight.rules_storage import check_disks
 from llmprov.preflight.rules_system import (
     check_cgroups,

@@ -1,9 +1,9 @@
-"""Rules about what is on a host already: listeners, software of others, GPUs and their drivers."""
+"""Rules about what is on a host already: listeners and software of others."""
 
 from collections.abc import Iterator
 
 from llmprov.inventory import Host
-from llmprov.preflight.context import Context, error, warning
+from llmprov.preflight.context import Context, error
 from llmprov.preflight.facts import HostFacts, Listener
 from llmprov.preflight.findings import Finding
 
@@ -57,69 +57,6 @@ def check_remains(host: Host, facts: HostFacts, _context: Context) -> Iterator[F
             "remains",
             f"remains of another installation: {', '.join(remains.paths)}",
             f"if nothing needs them: {_PACKAGED}; llmprov overwrites nothing that it did not write",
-        )
-
-
-def check_gpus(host: Host, facts: HostFacts, context: Context) -> Iterator[Finding]:
-    """Check that GPUs are where the inventory says, and free for the driver."""
-    inventory = context.inventory
-    if inventory.settings.gpu_mode == "simulated":
-        if facts.gpus:
-            problem = f"has {len(facts.gpus)} NVIDIA GPU(s), but cluster_gpu_mode is simulated: they will not be used"
-            yield warning(host, "gpu", problem, "set cluster_gpu_mode: real in group_vars/all.yml")
-        return
-    if host not in inventory.gpu_workers:
-        if facts.gpus:
-            problem = f"has {len(facts.gpus)} NVIDIA GPU(s), but is not in gpu_workers: they will not be used"
-            yield warning(host, "gpu", problem, "add it to gpu_workers")
-        return
-    if not facts.gpus:
-        yield error(
-            host,
-            "gpu",
-            "is in gpu_workers, but no NVIDIA GPU is on its PCI bus",
-            "look at `lspci -d 10de:`, seat the cards, or take the host out of gpu_workers",
-        )
-    yield from _check_drivers(host, facts)
-
-
-def check_model_gpus(context: Context) -> Iterator[Finding]:
-    """Check that some host has as many GPUs as one replica of each model needs."""
-    inventory = context.inventory
-    answered = [host for host in inventory.gpu_workers if host.name in context.facts]
-    if inventory.settings.gpu_mode != "real" or len(answered) < len(inventory.gpu_workers) or not answered:
-        return
-    most = max(len(context.facts[host.name].gpus) for host in answered)
-    for model in inventory.models:
-        if model.replicas.max and model.resources.gpus > most:
-            problem = f"a replica of model {model.name} needs {model.resources.gpus} GPUs; the largest host has {most}"
-            yield error("", "gpu", problem, "lower resources.gpus of the model")
-
-
-def _check_drivers(host: Host, facts: HostFacts) -> Iterator[Finding]:
-    held = {gpu.driver for gpu in facts.gpus if gpu.driver}
-    if "nouveau" in held:
-        yield error(
-            host,
-            "gpu",
-            "nouveau holds the GPU: NVIDIA's driver cannot load beside it",
-            "echo blacklist nouveau > /etc/modprobe.d/nouveau.conf; update-initramfs -u; reboot",
-        )
-    if others := held - {"nouveau", "nvidia"}:
-        names = ", ".join(sorted(others))
-        yield error(
-            host,
-            "gpu",
-            f"GPUs are bound to {names}, not to NVIDIA's driver",
-            "unbind them (driverctl, vfio) and reboot",
-        )
-    remains = facts.remains
-    if remains.driver_packages and not remains.driver_version:
-        yield warning(
-            host,
-            "gpu",
-            f"NVIDIA packages are installed, but the driver is not loaded: {', '.join(remains.driver_packages)}",
-            "reboot, or remove them: apt purge 'nvidia-*' 'libnvidia-*'",
         )
 
 

@@ -59,7 +59,7 @@ ERRORS = [
     ("remains", {"remains": {"processes": ["dockerd"]}}, "dockerd of somebody else runs here"),
     ("remains", {"remains": {"paths": ["/etc/cni/net.d"]}}, "remains of another installation: /etc/cni/net.d"),
     ("gpu", {"gpus": []}, "no NVIDIA GPU is on its PCI bus"),
-    ("gpu", {"gpus": gpus(8, "nouveau")}, "nouveau holds the GPU"),
+    ("gpu", {"gpus": [{**gpus(1)[0], "device": "0x0fff"}]}, "GPU model 0x0fff is unknown; known are"),
     ("gpu", {"gpus": gpus(8, "vfio-pci")}, "GPUs are bound to vfio-pci"),
     ("names", {"names": {"api.rack": []}}, "does not resolve api.rack"),
     ("network", {"peers": [peer("cp1"), peer("gpu2", ping="no", large="no", tcp="timeout")]}, "does not reach gpu2"),
@@ -81,6 +81,7 @@ def test_errors(judged: Judge, check: str, changes: dict[str, object], expected:
 WARNINGS = [
     ("firewall", {"firewalls": ["ufw"]}, "ufw is on"),
     ("gpu", {"remains": {"driver_packages": ["nvidia-driver-570"]}}, "the driver is not loaded: nvidia-driver-570"),
+    ("gpu", {"gpus": gpus(8, "nouveau")}, "nouveau holds the GPU"),
     (
         "swap",
         {"memory": {"swaps": [{"name": "/dev/sda2", "kind": "partition", "size": 8, "used": 0, "visible": True}]}},
@@ -164,6 +165,17 @@ def test_what_we_installed_is_no_remains(judged: Judge) -> None:
         "stages": ["base", "runtime"],
     }
     assert judged(gpu1=ours) == ()
+
+
+def test_a_model_that_the_inventory_describes_is_known(judged: Judge) -> None:
+    described = "nvidia_driver_further_models: {'0x0fff': {name: X, fabric_manager: never, minimum_driver: '550'}}"
+    assert judged(group_vars=described, gpu1={"gpus": [{**gpus(1)[0], "device": "0x0fff"}]}) == ()
+
+
+@pytest.mark.parametrize("refusal", ["nvidia_driver_reboot: false", "nvidia_driver_install: false"])
+def test_nouveau_is_an_error_where_no_reboot_would_get_rid_of_it(judged: Judge, refusal: str) -> None:
+    finding = only(judged(group_vars=refusal, gpu1={"gpus": gpus(8, "nouveau")}))
+    assert (finding.check, finding.severity) == ("gpu", Severity.ERROR)
 
 
 def test_gpus_are_not_needed_when_simulated(judged: Judge) -> None:
