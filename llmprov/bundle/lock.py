@@ -128,11 +128,6 @@ class BundleLock(BaseModel):
         return tuple(sorted({item.suite for item in self.artifacts if item.suite}))
 
     @property
-    def registry_hosts(self) -> tuple[str, ...]:
-        """The registry hosts that image references name, such as `registry.k8s.io`."""
-        return tuple(sorted({item.ref.split("/", 1)[0] for item in self.images if item.ref}))
-
-    @property
     def size(self) -> int:
         """Bytes of all artifacts; blobs that images share are counted for each."""
         return sum(item.size for item in self.artifacts)

@@ -72,10 +72,6 @@ class Descriptor(_Wire):
         """The same, for the store."""
         return Blob(plain_digest(self.digest), self.size)
 
-    def annotated(self, **annotations: str) -> "Descriptor":
-        """The same blob with other annotations."""
-        return self.model_copy(update={"annotations": annotations})
-
     def named(self, ref: str) -> "Descriptor":
         """The same blob under an image reference."""
         return self.model_copy(update={"annotations": {REF_NAME: ref}})

@@ -11,7 +11,7 @@ from pydantic import Field
 from llmprov.bundle.builders.bytecode import compile_packages
 from llmprov.bundle.builders.imageroot import ImageRoot, unpack
 from llmprov.bundle.builders.images import ContainerSource, image_config
-from llmprov.bundle.builders.pypi import LockedSource, install, pins, pip_requirement
+from llmprov.bundle.builders.pypi import LockedSource, install, pip_requirement
 from llmprov.bundle.builders.requirements import Requirement, program
 from llmprov.bundle.builders.trim import forget_scripts, remove_matching, remove_unlinked
 from llmprov.bundle.catalog import ArtifactSpec, BuildContext, Built, BuiltImage, Source
@@ -87,11 +87,6 @@ class EngineBuilder:
         layers = [layer_from_tar(context.store, base, compression="zstd")]
         layers += _layers(source, root, [*programs, *cache], context)
         return BuiltImage(write_image(context.store, layers, image_config(source)))
-
-
-def engine_packages(source: EngineSource) -> Mapping[str, str]:
-    """The packages in the image and their versions."""
-    return pins(source.lock_path.read_text())
 
 
 def _programs(source: EngineSource, root: ImageRoot) -> list[TarEntry]:

