@@ -70,16 +70,6 @@ def wait_nodes_ready(cluster: Cluster, names: Sequence[str], progress: Progress,
             )
 
 
-def set_gpu_capacity(cluster: Cluster, name: str, gpus: int) -> bool:
-    """Make a node count as having GPUs it does not have (Kubernetes' extended resources); False when it already did."""
-    if _node(cluster, name).status.capacity.get(GPU) == str(gpus):
-        return False
-    # The kubelet derives what is allocatable from the capacity, but only with its next report, seconds later.
-    count = {GPU: str(gpus)}
-    cluster.merge(NODE, name, {"status": {"capacity": count, "allocatable": count}}, subresource="status")
-    return True
-
-
 def set_labels(cluster: Cluster, name: str, labels: Mapping[str, str]) -> bool:
     """Set labels of a node; False when it already has them."""
     present = _node(cluster, name).metadata.labels

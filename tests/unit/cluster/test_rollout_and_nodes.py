@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from llmprov.cluster.client import Cluster
-from llmprov.cluster.nodes import node_states, set_gpu_capacity, set_labels, wait_nodes_ready
+from llmprov.cluster.nodes import node_states, set_labels, wait_nodes_ready
 from llmprov.cluster.objects import DAEMONSET, DEPLOYMENT
 from llmprov.cluster.rollout import Workload, wait_rolled_out
 from llmprov.errors import ClusterError
@@ -157,10 +157,8 @@ def test_nodes_that_do_not_come_are_named(cluster: Cluster, api: FakeApi) -> Non
     wait_nodes_ready(cluster, ["a"], NullProgress(), seconds=1)
 
 
-def test_capacity_and_labels_are_set_once(cluster: Cluster, api: FakeApi) -> None:
+def test_labels_are_set_once(cluster: Cluster, api: FakeApi) -> None:
     put_node(api, "a")
-    assert set_gpu_capacity(cluster, "a", 2)
-    assert not set_gpu_capacity(cluster, "a", 2)
     assert set_labels(cluster, "a", {"x": "y"})
     assert not set_labels(cluster, "a", {"x": "y"})
     with pytest.raises(ClusterError, match="no node b"):
