@@ -22,6 +22,13 @@ class Direct:
         return self.url
 
 
+def cluster_at(url: str, directory: Path, route: Direct, *, patience: float) -> Cluster:
+    """Make a client that keeps what it discovers in a directory."""
+    client = ApiClient(Configuration(host=url))
+    client.rest_client.pool_manager = urllib3.PoolManager(retries=False)
+    return Cluster(client, route, cache=directory / "discovery.json", patience=patience)
+
+
 @pytest.fixture
 def api() -> Iterator[FakeApi]:
     fake = FakeApi()
@@ -34,9 +41,7 @@ def make(api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
     monkeypatch.setattr(module, "_PAUSE", 0.01)
 
     def factory(patience: float = 2.0, url: str = "", route: Direct | None = None) -> Cluster:
-        client = ApiClient(Configuration(host=url or api.url))
-        client.rest_client.pool_manager = urllib3.PoolManager(retries=False)
-        return Cluster(client, route or Direct(api.url), cache=tmp_path / "discovery.json", patience=patience)
+        return cluster_at(url or api.url, tmp_path, route or Direct(api.url), patience=patience)
 
     return factory
 

@@ -6,15 +6,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import urllib3
-from kubernetes.client import ApiClient, Configuration
 
 from llmprov.bundle.lock import BundleLock, LockedArtifact
 from llmprov.cluster.client import Cluster
 from llmprov.inventory import ClusterSettings, Host, Inventory, ModelSpec
 from llmprov.ssh import SshTarget
 from tests.unit.bundle.servers import Registry, Web, registry_server, web_server
-from tests.unit.cluster.conftest import Direct
+from tests.unit.cluster.conftest import Direct, cluster_at
 from tests.unit.cluster.fakeapi import FakeApi, serve
 from tests.unit.ssh.fakessh import FakeSsh, install
 
@@ -55,9 +53,7 @@ def api() -> Iterator[FakeApi]:
 
 @pytest.fixture
 def cluster(api: FakeApi, tmp_path: Path) -> Cluster:
-    client = ApiClient(Configuration(host=api.url))
-    client.rest_client.pool_manager = urllib3.PoolManager(retries=False)
-    return Cluster(client, Direct(api.url), cache=tmp_path / "discovery.json", patience=1)
+    return cluster_at(api.url, tmp_path, Direct(api.url), patience=1)
 
 
 @pytest.fixture
