@@ -223,6 +223,11 @@ class Pod(Header):
         """Whether it serves."""
         return self.status.holds("Ready") and self.metadata.deletion_timestamp is None
 
+    @property
+    def ended(self) -> bool:
+        """Whether it will never run again: evicted, refused by the kubelet after a reboot, or done."""
+        return self.status.phase in {"Failed", "Succeeded"}
+
 
 class ObjectReference(View):
     """What an Event is about."""

@@ -85,7 +85,8 @@ def outcomes_of(
         rollouts = [_Rollout(cluster, item, steps.enter_context(progress.step(item.title))) for item in workloads]
 
         def decide(items: Sequence[Object]) -> bool | None:
-            found = [Pod.model_validate(item) for item in items]
+            # Those that ended stay listed for a while; others have taken their places.
+            found = [pod for pod in map(Pod.model_validate, items) if not pod.ended]
             pods = [pod for pod in found if pod.metadata.deletion_timestamp is None]
             events = _events(cluster, namespace)
             for rollout in rollouts:

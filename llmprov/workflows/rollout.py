@@ -197,7 +197,8 @@ def _revision(cluster: Cluster, spec: ModelSpec, inputs: ModelInputs, *, there: 
 def _need(item: Revision, pods: Sequence[Pod], *, restart: bool) -> Need:
     spec = item.spec
     mine = [pod for pod in pods if pod.metadata.labels.get(MODEL_LABEL) == spec.name]
-    alive = [pod for pod in mine if pod.spec.node_name and pod.metadata.deletion_timestamp is None]
+    there = [pod for pod in mine if pod.spec.node_name and not pod.ended]
+    alive = [pod for pod in there if pod.metadata.deletion_timestamp is None]
     return Need(
         model=spec.name,
         size=Size(spec.resources.gpus, quantity(spec.resources.memory or "0")),

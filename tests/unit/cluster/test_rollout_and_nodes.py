@@ -68,6 +68,17 @@ def test_a_rollout_ends_when_the_pod_is_ready(cluster: Cluster, api: FakeApi) ->
     assert (replica.pod, replica.node) == ("m-1", "gpu1")
 
 
+def test_a_pod_that_the_kubelet_refused_is_not_waited_for(cluster: Cluster, api: FakeApi) -> None:
+    put_deployment(api, replicas=1, updatedReplicas=1, availableReplicas=1, readyReplicas=1)
+    put_pod(api, conditions=READY)
+    # As after a node's reboot, before its device plugin is back.
+    refused = {"name": "m-0", "namespace": "ns", "labels": {"llmprov.io/model": "m"}}
+    status = {"phase": "Failed", "reason": "UnexpectedAdmissionError"}
+    api.put({"apiVersion": "v1", "kind": "Pod", "metadata": refused, "spec": {"nodeName": "gpu1"}, "status": status})
+    (replica,) = wait_rolled_out(cluster, "ns", [WORKLOAD], NullProgress())["m"]
+    assert replica.pod == "m-1"
+
+
 def test_a_crash_is_reported_with_the_last_lines(cluster: Cluster, api: FakeApi) -> None:
     put_deployment(api)
     api.logs["m-1/true"] = "ValueError: no such model\n"
