@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 import requests
 
 from llmprov.bundle.build import Artifact, Workshop, cached, closure, raise_failures, run, unavailable
+from llmprov.bundle.builders.aptrepository import AptRepository
+from llmprov.bundle.builders.debian import PackagesSource
 from llmprov.bundle.catalog import Built
 from llmprov.bundle.catalog_file import Catalog
 from llmprov.bundle.download import new_session
@@ -69,6 +71,8 @@ def _urls(catalog: Catalog, name: str) -> list[str]:
             return [_server(item.url) for item in source.archives]
         case OciSource() as source:
             return [f"{source.image.base_url}/v2/"]
+        case PackagesSource(repository=AptRepository() as repository):
+            return [_server(repository.url)]
     return []
 
 

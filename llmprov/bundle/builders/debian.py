@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from llmprov.bundle.builders.aptrepository import AptRepository, gpg_requirement, repository_options
 from llmprov.bundle.builders.requirements import Requirement, file_of, program
 from llmprov.bundle.catalog import ArtifactSpec, BuildContext, Built, BuiltDebs, BuiltFile, Deb, Source
 from llmprov.errors import BundleError
@@ -67,9 +68,20 @@ class PackageFileSource(DebianSource):
 
 
 class PackagesSource(DebianSource):
-    """Packages for hosts, with every dependency that a minimal installation does not have."""
+    """Packages for hosts, with every dependency that a minimal installation does not have.
+
+    Attributes:
+        repository: where some of them come from besides Debian.
+    """
+
+    optional: ClassVar[frozenset[str]] = frozenset({"repository"})
 
     type: Literal["debian-packages"] = "debian-packages"
+    repository: AptRepository | None = None
+
+    def describe(self) -> str:
+        """Say the repository too."""
+        return f"{super().describe()} ({self.repository.url})" if self.repository else super().describe()
 
 
 class _DebianBuilder:
@@ -147,11 +159,17 @@ class PackagesBuilder(_DebianBuilder):
 
     source_model: type[Source] = PackagesSource
 
+    def requirements(self, spec: ArtifactSpec) -> tuple[Requirement, ...]:
+        """For another repository than Debian's, what checks its key."""
+        more = (gpg_requirement(),) if spec.source_as(PackagesSource).repository else ()
+        return (*super().requirements(spec), *more)
+
     def build(self, spec: ArtifactSpec, context: BuildContext) -> Built:
         """Ask apt what the packages need and what a minimal system has; fetch the difference."""
         source = spec.source_as(PackagesSource)
+        options = repository_options(source.repository, context) if source.repository else []
         context.step.update(f"resolving dependencies in {source.suite}")
-        directory = _with_archive(context, source.suite, packages_script(source.packages))
+        directory = _with_archive(context, source.suite, packages_script(source.packages), *options)
         paths = sorted(directory.glob("*.deb"))
         if not paths:
             raise BundleError(f"{source.suite}: apt downloaded no package", remedy="read the log of this artifact")
@@ -218,14 +236,14 @@ def _licence(path: Path, package: str, context: BuildContext) -> str:
     return licence_of("")
 
 
-def _with_archive(context: BuildContext, suite: str, script: str) -> Path:
+def _with_archive(context: BuildContext, suite: str, script: str, *options: str) -> Path:
     """Run a script in an empty directory with an apt that knows the suite, and no package of this machine."""
     result = context.workdir / "debs.tar"
     commands = (
         f'mkdir -p "$1/llmprov/debs" && cd "$1/llmprov/debs" && export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" && {script}'
     )
     hooks = [f"--customize-hook={commands}", f"--customize-hook=tar-out /llmprov/debs {shlex.quote(str(result))}"]
-    _mmdebstrap(context, suite, Path("/dev/null"), "--variant=custom", "--format=null", *hooks)
+    _mmdebstrap(context, suite, Path("/dev/null"), "--variant=custom", "--format=null", *options, *hooks)
     with tarfile.open(result) as archive:
         archive.extractall(context.workdir, filter="data")
     return context.workdir / "debs"
