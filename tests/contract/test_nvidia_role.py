@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from llmprov.paths import content_root
 
@@ -67,3 +68,10 @@ def test_a_driver_that_is_not_of_one_piece_is_refused(tmp_path: Path, packages: 
     assert says in told
     assert "build the bundle again" in told
     assert "changed=0" in told
+
+
+def test_the_role_wants_what_the_upstream_catalog_has() -> None:
+    defaults = yaml.safe_load((content_root() / "roles/nvidia_driver/defaults/main.yml").read_text(encoding="utf-8"))
+    catalog = content_root() / "llmprov/bundle/catalogs/upstream.yml"
+    versions = yaml.safe_load(catalog.read_text(encoding="utf-8"))["versions"]
+    assert defaults["nvidia_driver_version"] == versions["nvidia_driver"] == VERSION
