@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network
 
 from llmprov.inventory.checks_hosts import as_ip, is_dns_1123
-from llmprov.inventory.findings import Finding, Place
+from llmprov.inventory.findings import Finding, Place, shown_value
 from llmprov.inventory.source import RawHost
 from llmprov.inventory.values import CONTROL_PLANE, ClusterSettings, Host
 
@@ -49,21 +49,25 @@ def check_settings(settings: ClusterSettings, hosts: Sequence[Host], places: Map
 
 def check_same_everywhere(raws: Sequence[RawHost]) -> Iterator[Finding]:
     """Check that no cluster setting differs between hosts: a cluster has one value of each."""
-    first: dict[str, tuple[str, object]] = {}
+    first: dict[str, RawHost] = {}
     reported: set[str] = set()
     for raw in raws:
         for key, value in raw.variables.items():
             if not key.startswith(PREFIX) or key in _PER_HOST:
                 continue
-            owner, other = first.setdefault(key, (raw.name, value))
-            if other != value and key not in reported:
+            owner = first.setdefault(key, raw)
+            if owner.variables[key] != value and key not in reported:
                 reported.add(key)
                 yield Finding(
-                    f"differs between hosts: {owner} has {other!r}, {raw.name} has {value!r}",
+                    f"differs between hosts: {_has(owner, key)}, {_has(raw, key)}",
                     "set it once, in group_vars/all.yml",
                     raw.places.get(key, raw.place),
                     key,
                 )
+
+
+def _has(raw: RawHost, key: str) -> str:
+    return f"{raw.name} has {shown_value(key, raw.variables[key], raw.places.get(key, raw.place))}"
 
 
 def _addresses_in(network: Network, settings: ClusterSettings, hosts: Sequence[Host]) -> list[str]:

@@ -66,12 +66,14 @@ class Finding:
     def _value(self) -> str:
         if self.value is None:
             return ""
-        shown = MASK if _is_encrypted(self.place.file) else shown_value(self.key, self.value)
+        shown = shown_value(self.key, self.value, self.place)
         return f" = {shown}" if self.key else shown
 
 
-def shown_value(key: str, value: object) -> str:
-    """Return a value fit for a message: shortened, and masked when its key or its look says that it is a secret."""
+def shown_value(key: str, value: object, place: Place | None = None) -> str:
+    """Return a value fit for a message: shortened, and masked when key, look or place says that it is a secret."""
+    if place is not None and _is_encrypted(place.file):
+        return MASK
     text = value if isinstance(value, str) else repr(value)
     if _names_secret(key.rsplit(".", 1)[-1]) or _SECRET_VALUE.search(text) or _holds_secret(value):
         return MASK

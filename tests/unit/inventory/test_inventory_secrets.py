@@ -99,3 +99,16 @@ def test_no_value_of_an_encrypted_file_is_shown(write: Write, open_vault: Callab
         load(path)
     (line,) = caught.value.details
     assert "clutser_name = ********: unknown key" in line
+
+
+def test_a_secret_that_differs_between_hosts_is_not_shown(write: Write) -> None:
+    path = write()
+    for name in ("cp1", "gpu1"):
+        file = path / "host_vars" / f"{name}.yml"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"cluster_monitoring: {{webhook: 'https://ops:hunter2{name}@example.com'}}\n", encoding="utf-8")
+    with pytest.raises(InventoryError) as caught:
+        load(path)
+    text = "\n".join(caught.value.details)
+    assert "cp1 has ********, gpu1 has ********" in text
+    assert "hunter2" not in text
