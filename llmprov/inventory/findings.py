@@ -11,7 +11,7 @@ MASK = "********"
 _LONGEST_VALUE = 60
 _VAULT = b"$ANSIBLE_VAULT"
 _SECRET_KEY = re.compile(
-    r"(pass(word|wd|phrase)?|secret|token|credential|api_?key|private_key)$|(^|_)pass(_|$)", re.IGNORECASE
+    r"(pass(word|wd|phrase)?|secret|token|credential|api_?key|private_key|webhook)$|(^|_)pass(_|$)", re.IGNORECASE
 )
 _SECRET_WORDS = ("password", "passwd", "passphrase", "secret", "token", "credential", "credentials")
 _SECRET_VALUE = re.compile(

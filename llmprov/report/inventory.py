@@ -8,7 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from llmprov.inventory import Host, Inventory
-from llmprov.inventory.findings import shown_value
+from llmprov.inventory.findings import MASK, shown_value
+from llmprov.inventory.monitoring_settings import MonitoringSettings
 from llmprov.report.console import err, out
 
 _GROUPS = ("control_plane", "gpu_workers", "workers")
@@ -84,8 +85,18 @@ def _role(inventory: Inventory, host: Host) -> str:
 def _settings(inventory: Inventory) -> Table:
     table = Table(title="settings", title_justify="left", show_header=False)
     for name, value in inventory.settings:
-        table.add_row(f"cluster_{name}", escape(str(value)))
+        if isinstance(value, MonitoringSettings):
+            for key, shown in _monitoring(value).items():
+                table.add_row(f"cluster_{name}.{key}", escape(str(shown)))
+        else:
+            table.add_row(f"cluster_{name}", escape(str(value)))
     return table
+
+
+def _monitoring(settings: MonitoringSettings) -> dict[str, object]:
+    """The keys of `cluster_monitoring`; Alertmanager's own configuration may hold passwords of receivers."""
+    document = settings.model_dump(mode="json")
+    return document | {"alertmanager": MASK if settings.alertmanager else {}}
 
 
 def _models(inventory: Inventory) -> Table:
@@ -102,6 +113,7 @@ def _models(inventory: Inventory) -> Table:
 def _document(inventory: Inventory) -> dict[str, object]:
     document = inventory.model_dump(mode="json", exclude={"hosts"})
     document["hosts"] = [_host(host) for host in inventory.hosts]
+    document["settings"]["monitoring"] = _monitoring(inventory.settings.monitoring)
     for model in document["models"]:
         environment = model["engine"]["env"]
         model["engine"]["env"] = {name: _shown(name, value) for name, value in environment.items()}

@@ -77,3 +77,18 @@ def test_preflight_without_an_inventory_is_a_usage_error(
 ) -> None:
     assert call(monkeypatch, "preflight") == 2
     assert "--inventory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=["table", "json"])
+def test_where_alerts_go_is_not_shown(
+    write: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], form: tuple[str, ...]
+) -> None:
+    receivers = "[{name: ops, slack_configs: [{api_url: 'https://hooks.example.com/hunter2'}]}]"
+    settings = (
+        f"{{retention_days: 3, webhook: 'https://example.com/hunter2', alertmanager: {{receivers: {receivers}}}}}"
+    )
+    path = write(group_vars=f"cluster_monitoring: {settings}\n")
+    assert call(monkeypatch, "inventory", "show", "-i", str(path), *form) == 0
+    printed = capsys.readouterr().out
+    assert "retention_days" in printed
+    assert "hunter2" not in printed
