@@ -83,6 +83,7 @@ class _TemplateInputs(Inputs):
     startup_period: int
     startup_failures: int
     progress_seconds: int
+    min_ready_seconds: int
 
 
 class _NamespaceInputs(Inputs):
@@ -117,6 +118,7 @@ def model_objects(inputs: ModelInputs) -> tuple[Manifest, ...]:
             startup_failures=math.ceil(inputs.startup_seconds / _STARTUP_PERIOD),
             # The Deployment gives up after the pod would have: scheduling and pulling come on top.
             progress_seconds=inputs.startup_seconds + 1800,
+            min_ready_seconds=_DEREGISTER_SECONDS,
         ),
     )
 
