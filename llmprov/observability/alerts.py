@@ -7,6 +7,8 @@ from llmprov.observability.values import AlertRule, Objectives, RuleGroup, Sever
 WATCHDOG = "Watchdog"
 """Fires always: what is told when it stops is that nobody is told anything any more."""
 
+# Not every series has this label, and an empty place in a sentence reads badly.
+_ON_NODE = "{{ with $labels.node }} on {{ . }}{{ end }}"
 _DAY = 86400
 _CERTIFICATE_DAYS = 21
 # A fast burn is gone in two days' budget per hour, a slow one in five days: window, control window, factor, severity.
@@ -107,7 +109,7 @@ def _replicas(objectives: Objectives) -> tuple[AlertRule, ...]:
             f"{unready} or {missing}",
             objectives.seconds("ReplicaNotReady", 900),
             "critical",
-            "a replica of {{ $labels.model }} is not ready: {{ $labels.pod }} {{ $labels.node }}",
+            "a replica of {{ $labels.model }} is not ready{{ with $labels.pod }}: {{ . }}{{ end }}" + _ON_NODE,
         ),
     )
 
@@ -166,7 +168,7 @@ def _hosts(objectives: Objectives) -> tuple[AlertRule, ...]:
             _certificates(_CERTIFICATE_DAYS * _DAY),
             objectives.seconds("CertificateAgeing", 3600),
             "warning",
-            "a certificate of {{ $labels.of }} {{ $labels.node }} expires in {{ $value | humanizeDuration }}",
+            "a certificate of the {{ $labels.of }}" + _ON_NODE + " expires in {{ $value | humanizeDuration }}",
         ),
     )
 
@@ -195,7 +197,7 @@ def _monitoring(objectives: Objectives, jobs: Sequence[str]) -> tuple[AlertRule,
             " or ".join((down, no_exporter, *absent)),
             objectives.seconds("TargetDown", 300),
             "warning",
-            "{{ $labels.job }} {{ $labels.instance }} {{ $labels.node }} is not scraped",
+            "{{ $labels.job }}{{ with $labels.instance }} {{ . }}{{ end }}" + _ON_NODE + " is not scraped",
         ),
         AlertRule(WATCHDOG, "vector(1)", 0, "none", "alerts are delivered"),
     )
