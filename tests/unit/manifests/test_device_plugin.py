@@ -1,15 +1,12 @@
 """The device plugins' objects, reviewed as files. With LLMPROV_UPDATE_GOLDEN=1 they are written anew."""
 
-import os
-from pathlib import Path
-
 import pytest
 
 from llmprov.manifests.device_plugin import GPU_MODE_LABEL, nvidia_objects, simulator_objects
 from llmprov.manifests.podspec import containers, pod_spec
 from llmprov.manifests.render import Manifest, dump
+from tests.golden.review import reviewed
 
-GOLDEN = Path(__file__).resolve().parents[2] / "golden"
 DIGEST = "sha256:" + "0" * 64
 CASES: dict[str, tuple[Manifest, ...]] = {
     "gpu-simulated": simulator_objects(f"llmprov.internal/gpu-simulator@{DIGEST}"),
@@ -21,11 +18,7 @@ CASES: dict[str, tuple[Manifest, ...]] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_rendered_objects_are_the_reviewed_ones(name: str) -> None:
-    file = GOLDEN / f"{name}.yaml"
-    text = dump(CASES[name])
-    if os.environ.get("LLMPROV_UPDATE_GOLDEN"):
-        file.write_text(text)
-    assert text == file.read_text()
+    reviewed(f"{name}.yaml", dump(CASES[name]))
 
 
 @pytest.mark.parametrize(("name", "mode"), [("gpu-simulated", "simulated"), ("gpu-real", "real")])

@@ -1,8 +1,6 @@
 """The rendered objects, reviewed as files. `LLMPROV_UPDATE_GOLDEN=1 pytest tests/unit/manifests` writes them anew."""
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 
@@ -11,8 +9,8 @@ from llmprov.manifests.model import DRAIN_FIRST, NAMESPACE, ModelInputs, QuotaIn
 from llmprov.manifests.network import NetworkInputs, network_objects
 from llmprov.manifests.prepull import PrepullInputs, pod_name, prepull_pod
 from llmprov.manifests.render import Manifest, dump
+from tests.golden.review import reviewed
 
-GOLDEN = Path(__file__).resolve().parents[2] / "golden"
 DIGEST = "sha256:" + "0" * 64
 
 
@@ -69,11 +67,7 @@ CASES: dict[str, Sequence[Manifest]] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_rendered_objects_are_the_reviewed_ones(name: str) -> None:
-    file = GOLDEN / f"{name}.yaml"
-    text = dump(CASES[name])
-    if os.environ.get("LLMPROV_UPDATE_GOLDEN"):
-        file.write_text(text)
-    assert text == file.read_text()
+    reviewed(f"{name}.yaml", dump(CASES[name]))
 
 
 def test_values_cannot_break_out_of_their_place() -> None:

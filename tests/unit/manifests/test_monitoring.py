@@ -1,8 +1,6 @@
 """What watches the cluster, as reviewed files."""
 
 import base64
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,8 +20,8 @@ from llmprov.manifests.monitoring import (
     prometheus_objects,
 )
 from llmprov.manifests.render import Manifest, dump
+from tests.golden.review import reviewed
 
-GOLDEN = Path(__file__).resolve().parents[2] / "golden"
 DIGEST = "sha256:" + "0" * 64
 PROMETHEUS = PrometheusInputs(
     image=f"docker.io/prom/prometheus@{DIGEST}",
@@ -90,11 +88,7 @@ CASES: dict[str, tuple[Manifest, ...]] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_rendered_objects_are_the_reviewed_ones(name: str) -> None:
-    file = GOLDEN / f"{name}.yaml"
-    text = dump(CASES[name])
-    if os.environ.get("LLMPROV_UPDATE_GOLDEN"):
-        file.write_text(text)
-    assert text == file.read_text()
+    reviewed(f"{name}.yaml", dump(CASES[name]))
 
 
 def pod_of(objects: tuple[Manifest, ...]) -> Any:  # noqa: ANN401 - an object of the API

@@ -25,7 +25,7 @@ def test_every_template_is_rendered_by_a_golden_test() -> None:
     package = Path(module.__file__).parent
     templates = {path.name for path in package.joinpath("templates").glob("*.j2")}
     sources = {path.stem: path.read_text() for path in package.glob("*.py")}
-    tests = [text for path in TESTS.rglob("test_*.py") if "GOLDEN" in (text := path.read_text())]
+    tests = [text for path in TESTS.rglob("test_*.py") if "golden" in (text := path.read_text()).lower()]
     golden = {name for name in sources if any(f"llmprov.manifests.{name} " in text for text in tests)}
     rendered = {found for name in golden for found in re.findall(r'"([\w.-]+\.j2)"', sources[name])}
     assert templates - rendered == set()

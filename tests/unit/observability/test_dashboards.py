@@ -1,15 +1,13 @@
 """The dashboards as reviewed files. `LLMPROV_UPDATE_GOLDEN=1 pytest tests/unit/observability` writes them anew."""
 
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from llmprov.observability.dashboards import BOARDS, dashboards
+from tests.golden.review import reviewed
 
-GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "dashboards"
 NAMES = sorted(dashboards())
 COLUMNS = 24
 
@@ -24,11 +22,7 @@ def panels(name: str) -> list[Any]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_dashboard_is_the_reviewed_one(name: str) -> None:
-    file = GOLDEN / f"{name}.json"
-    text = dashboards()[name]
-    if os.environ.get("LLMPROV_UPDATE_GOLDEN"):
-        file.write_text(text)
-    assert text == file.read_text()
+    reviewed(f"dashboards/{name}.json", dashboards()[name])
 
 
 @pytest.mark.parametrize("name", NAMES)
