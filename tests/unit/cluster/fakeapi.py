@@ -296,6 +296,9 @@ def _matches(item: Json, selector: str) -> bool:
 def _merged(old: Json, new: Json) -> Json:
     result = copy.deepcopy(old)
     for key, value in new.items():
+        if value is None:  # a merge patch deletes by it
+            result.pop(key, None)
+            continue
         both = isinstance(value, dict) and isinstance(result.get(key), dict)
         result[key] = _merged(result[key], value) if both else copy.deepcopy(value)
     return result
