@@ -1,5 +1,6 @@
 """The one family of errors a user sees: what is wrong, what to do, and the exit code that scripts can rely on."""
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 
@@ -84,3 +85,12 @@ class ModelError(LlmprovError):
     """A model directory, artifact or deployment is not usable."""
 
     exit_code = ExitCode.MODEL
+
+
+def joined[E: LlmprovError](kind: type[E], message: str, errors: Sequence[LlmprovError]) -> E:
+    """Make one error of several, with the words of each below the message; a single one keeps its own."""
+    first = errors[0]
+    if len(errors) == 1:
+        return kind(first.message, remedy=first.remedy, details=first.details)
+    lines = (line for error in errors for line in (error.message, *(f"  {text}" for text in error.details)))
+    return kind(message, remedy=first.remedy, details=tuple(lines))

@@ -10,7 +10,7 @@ from llmprov.cluster.crds import wait_established
 from llmprov.cluster.kinds import CRD, JOB, NEVER_PRUNED, ORDER
 from llmprov.cluster.objects import Header, Kind
 from llmprov.cluster.wait import Selection, watch_until
-from llmprov.errors import ClusterError
+from llmprov.errors import ClusterError, joined
 from llmprov.progress import Progress
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
@@ -68,7 +68,7 @@ def apply_set(
             if not run.apply(item, header):
                 break
         if run.refused:
-            raise _joined(name, run.refused)
+            raise joined(ClusterError, f"{len(run.refused)} objects of {name} were refused", run.refused)
         run.establish()
         kept = {_key(Header.model_validate(item)) for item in labelled}
         pruned = _prune(cluster, [member.header for key, member in before.items() if key not in kept])
@@ -211,13 +211,3 @@ def _delete_and_wait(cluster: Cluster, header: Header) -> None:
             f"{header.label} is not gone {_DELETE_SECONDS:.0f} s after it was deleted",
             remedy="a finalizer holds it: see its metadata, then run the same again",
         )
-
-
-def _joined(name: str, refused: Sequence[ClusterError]) -> ClusterError:
-    if len(refused) == 1:
-        return refused[0]
-    return ClusterError(
-        f"{len(refused)} objects of {name} were refused",
-        remedy=refused[0].remedy,
-        details=tuple(line for error in refused for line in (error.message, *(f"  {text}" for text in error.details))),
-    )

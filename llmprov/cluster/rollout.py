@@ -20,7 +20,7 @@ from llmprov.cluster.objects import (
 )
 from llmprov.cluster.pods import Failure, ReplicaTiming, activity, failure, timing, utc_now
 from llmprov.cluster.wait import Selection, watch_until
-from llmprov.errors import ClusterError
+from llmprov.errors import ClusterError, joined
 from llmprov.progress import Progress, Step
 
 REVISION = "deployment.kubernetes.io/revision"
@@ -73,7 +73,7 @@ def wait_rolled_out(
     outcomes = outcomes_of(cluster, namespace, workloads, progress)
     errors = [outcome for outcome in outcomes.values() if isinstance(outcome, ClusterError)]
     if errors:
-        raise joined(errors)
+        raise workloads_failed(errors)
     return {name: outcome for name, outcome in outcomes.items() if not isinstance(outcome, ClusterError)}
 
 
@@ -100,15 +100,9 @@ def outcomes_of(
         return {rollout.workload.name: rollout.outcome() for rollout in rollouts}
 
 
-def joined(errors: Sequence[ClusterError]) -> ClusterError:
-    """Make one error of several."""
-    if len(errors) == 1:
-        return errors[0]
-    return ClusterError(
-        f"{len(errors)} workloads cannot start",
-        remedy=errors[0].remedy,
-        details=tuple(line for error in errors for line in (error.message, *(f"  {text}" for text in error.details))),
-    )
+def workloads_failed(errors: Sequence[ClusterError]) -> ClusterError:
+    """Make one error of those of several workloads."""
+    return joined(ClusterError, f"{len(errors)} workloads cannot start", errors)
 
 
 @dataclass

@@ -8,8 +8,8 @@ from llmprov.cluster.apply import Applied, apply_set
 from llmprov.cluster.client import Cluster, Object
 from llmprov.cluster.objects import DEPLOYMENT
 from llmprov.cluster.pods import ReplicaTiming
-from llmprov.cluster.rollout import Outcome, Workload, joined, outcomes_of
-from llmprov.errors import ClusterError, ModelError
+from llmprov.cluster.rollout import Outcome, Workload, outcomes_of, workloads_failed
+from llmprov.errors import ClusterError, ModelError, joined
 from llmprov.inventory import Inventory, ModelSpec
 from llmprov.manifests.model import MODEL_LABEL, NAMESPACE, PORT, ModelInputs
 from llmprov.progress import Progress
@@ -142,9 +142,10 @@ def wait_ready(
     undone = [_undo(cluster, before[name], error, progress) for name, error in errors.items() if name in before]
     others = [error for name, error in errors.items() if name not in before]
     if undone:
-        raise _one([*undone, *others])
+        failed = [*undone, *others]
+        raise joined(ModelError, f"{len(failed)} models did not become ready", failed)
     if others:
-        raise joined(others)
+        raise workloads_failed(others)
     loads = {name: _replicas(outcome) for name, outcome in outcomes.items()}
     if cluster.serves(rollout_replicas.SCALED_OBJECT):
         autoscaling.wait_models(cluster, _chosen(inventory, names), loads, progress)
@@ -181,14 +182,6 @@ def _chosen(inventory: Inventory, names: Sequence[str]) -> tuple[ModelSpec, ...]
 def _undo(cluster: Cluster, before: Object, cause: ClusterError, progress: Progress) -> ModelError:
     name = rollout.name_of(before)
     return rollout.undone(name, cause, rollout.undo(cluster, before, progress, seconds=_PULL_SECONDS))
-
-
-def _one(errors: Sequence[ClusterError | ModelError]) -> ModelError:
-    first = errors[0]
-    if len(errors) == 1:
-        return ModelError(first.message, remedy=first.remedy, details=first.details)
-    lines = tuple(line for error in errors for line in (error.message, *(f"  {text}" for text in error.details)))
-    return ModelError(f"{len(errors)} models did not become ready", remedy=first.remedy, details=lines)
 
 
 def _replicas(outcome: Outcome) -> tuple[ReplicaTiming, ...]:
