@@ -43,8 +43,16 @@ def bundle_of(directory: Path, packages: dict[str, str]) -> Path:
 def run_role(directory: Path, bundle: Path) -> subprocess.CompletedProcess[str]:
     (directory / "play.yml").write_text(PLAYBOOK)
     (directory / "hosts.yml").write_text(INVENTORY % sys.executable)
-    variables = {"cluster_gpu_mode": "simulated", "cluster_bundle_dir": str(bundle), "nvidia_driver_version": VERSION}
-    arguments = ["--check", "--inventory", "hosts.yml", "--extra-vars", json.dumps(variables), "play.yml"]
+    variables: dict[str, object] = {
+        "cluster_gpu_mode": "simulated",
+        "cluster_bundle_dir": str(bundle),
+        "nvidia_driver_version": VERSION,
+    }
+    return ansible(directory, variables, "--check")
+
+
+def ansible(directory: Path, variables: dict[str, object], *options: str) -> subprocess.CompletedProcess[str]:
+    arguments = [*options, "--inventory", "hosts.yml", "--extra-vars", json.dumps(variables), "play.yml"]
     environment = {**os.environ, "ANSIBLE_CONFIG": str(content_root() / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
     command = [str(Path(sys.executable).with_name("ansible-playbook")), *arguments]
     return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
@@ -68,6 +76,23 @@ def test_a_driver_that_is_not_of_one_piece_is_refused(tmp_path: Path, packages: 
     assert says in told
     assert "build the bundle again" in told
     assert "changed=0" in told
+
+
+def test_the_spec_of_simulated_gpus_is_json(tmp_path: Path) -> None:
+    template = (
+        "- hosts: gpu_workers\n  gather_facts: false\n  tasks:\n"
+        "    - ansible.builtin.include_vars: {file: %s}\n"
+        "    - ansible.builtin.copy:\n"
+        '        content: "{{ __nvidia_container_toolkit_simulation[0].content }}"\n'
+        "        dest: %s\n        mode: '0600'\n"
+    )
+    variables = content_root() / "roles" / "nvidia_container_toolkit" / "vars" / "main.yml"
+    (tmp_path / "play.yml").write_text(template % (variables, tmp_path / "spec.json"))
+    (tmp_path / "hosts.yml").write_text(INVENTORY % sys.executable)
+    done = ansible(tmp_path, {"cluster_gpu_mode": "simulated", "cluster_simulated_gpus": 2})
+    assert done.returncode == 0, done.stdout + done.stderr
+    spec = json.loads((tmp_path / "spec.json").read_text())
+    assert [device["name"] for device in spec["devices"]] == ["0", "1", "all"]
 
 
 def test_the_role_wants_what_the_upstream_catalog_has() -> None:

@@ -34,6 +34,8 @@ def test_nvidia_ctk_runs_on_this_release(worker: Host) -> None:
 def test_every_simulated_gpu_is_a_cdi_device(worker: Host) -> None:
     listed = worker.check_output("/usr/local/bin/nvidia-ctk --quiet cdi list").split()
     assert listed == ["nvidia.com/gpu=0", "nvidia.com/gpu=1", "nvidia.com/gpu=all"]
+    # nvidia-ctk is content with more than the device plugin, which reads nothing but JSON.
+    assert json.loads(worker.file(SPEC).content_string)["kind"] == "nvidia.com/gpu"
 
 
 def test_a_container_gets_what_the_device_brings(worker: Host) -> None:
