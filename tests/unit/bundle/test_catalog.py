@@ -1,12 +1,14 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from llmprov.bundle.builders import REGISTRIES_BUILDERS
 from llmprov.bundle.catalog import ArtifactSpec, BuilderRegistry
 from llmprov.bundle.catalog_file import Catalog, catalog_path, load_catalog
 from llmprov.bundle.upstream import UPSTREAM_BUILDERS, OciSource, UrlSource
 from llmprov.errors import BundleError
+from llmprov.paths import content_root
 
 BUILDERS = BuilderRegistry((*UPSTREAM_BUILDERS, *REGISTRIES_BUILDERS))
 
@@ -169,3 +171,12 @@ def test_a_source_of_another_builder_is_refused() -> None:
     spec = ArtifactSpec(name="x", kind="file", version="1", licence="MIT", source=OciSource(ref="x:1"))
     with pytest.raises(BundleError, match="came to the builder of UrlSource"):
         spec.source_as(UrlSource)
+
+
+def test_the_driver_is_the_roles() -> None:
+    defaults = yaml.safe_load((content_root() / "roles/nvidia_driver/defaults/main.yml").read_text())
+    catalog = load_catalog(catalog_path("upstream"), BUILDERS)
+    assert catalog.versions["nvidia_driver"] == defaults["nvidia_driver_version"]
+    drivers = [spec for spec in catalog.artifacts if (spec.suite or "").endswith("-nvidia")]
+    assert {spec.suite for spec in drivers} == {"bookworm-nvidia", "trixie-nvidia"}
+    assert {spec.version for spec in drivers} == {defaults["nvidia_driver_version"]}
