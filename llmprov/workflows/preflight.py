@@ -16,6 +16,7 @@ from llmprov.progress import Progress
 from llmprov.runner import Kind, Options, RunEvent, RunResult
 from llmprov.runner import run as run_playbook
 from llmprov.workflows.preflight_connection import explain
+from llmprov.workflows.push_job import push_port
 
 _MODULE = "preflight_facts"
 _WEIGHTS_UNPACKED = 1.0
@@ -105,12 +106,11 @@ def _questions(inventory: Inventory, needs: Needs) -> dict[str, object]:
 
 def _needs(inventory: Inventory) -> Needs:
     """Return what bundle and models will take; without a bundle only what every host needs."""
-    variables = inventory.first_control_plane.variables
-    registry_path = str(variables.get("registry_data_dir", Needs.registry_path))
-    push_port = int(str(variables.get("registry_push_port", Needs.push_port)))
+    first = inventory.first_control_plane
+    registry_path = str(first.variables.get("registry_data_dir", Needs.registry_path))
     directory = inventory.settings.bundle_dir
     if not (directory / LOCK_FILE).is_file():
-        return Needs(registry_path=registry_path, push_port=push_port)
+        return Needs(registry_path=registry_path, push_port=push_port(first))
     lock = BundleLock.load(directory)
     sizes = {artifact.name: artifact.size for artifact in lock.artifacts if artifact.kind == "image"}
     sizes |= {artifact.ref: artifact.size for artifact in lock.artifacts if artifact.ref}
@@ -125,7 +125,7 @@ def _needs(inventory: Inventory) -> Needs:
             if (name := _weights(model)) in sizes
         ),
         registry_path=registry_path,
-        push_port=push_port,
+        push_port=push_port(first),
     )
 
 

@@ -16,14 +16,15 @@ from llmprov.errors import BundleError
 from llmprov.inventory import Host, Inventory
 from llmprov.progress import Progress
 
-_PUSH_PORT = 5001  # the default of role registry
+PUSH_PORT = 5001
+"""The default of role registry."""
 _PAUSE = 0.2
 _ANSWER = 5.0
 
 
 def push_port(host: Host) -> int:
     """Return the registry's writable port on a host, on 127.0.0.1 there."""
-    return int(str(host.variables.get("registry_push_port", _PUSH_PORT)))
+    return int(str(host.variables.get("registry_push_port", PUSH_PORT)))
 
 
 @dataclass(frozen=True, kw_only=True)

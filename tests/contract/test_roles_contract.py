@@ -10,7 +10,10 @@ import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from llmprov.paths import content_root
+from llmprov.preflight import Needs
+from llmprov.preflight.needs import SUPPORTED_SYSTEMS
 from llmprov.stages import STAGES, Runner, role_variables, stage_names
+from llmprov.workflows.push_job import PUSH_PORT
 
 ROOT = content_root()
 ROLES = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
@@ -128,3 +131,11 @@ def test_modules_document_their_options(module: Path) -> None:
     examples = yaml.safe_load(constants["EXAMPLES"])
     for task in examples:
         assert set(task[module.stem] or {}) <= set(document.get("options", {}))
+
+
+def test_what_the_controller_takes_for_granted_is_what_roles_say() -> None:
+    registry = read(ROOT / "roles" / "registry" / "defaults" / "main.yml")
+    assert Needs().push_port == PUSH_PORT == registry["registry_push_port"]
+    assert Needs().registry_path == registry["registry_data_dir"]
+    supported = read(ROOT / "roles" / "base" / "vars" / "main.yml")["__base_supported"]
+    assert supported == [f"{name} {version}" for name, version in SUPPORTED_SYSTEMS]
