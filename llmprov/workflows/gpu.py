@@ -6,7 +6,8 @@ from llmprov.bundle.lock import BundleLock
 from llmprov.cluster import nodes
 from llmprov.cluster.apply import apply_set
 from llmprov.cluster.client import Cluster, Object
-from llmprov.cluster.objects import NODE, Node
+from llmprov.cluster.objects import DAEMONSET, NODE, Node
+from llmprov.cluster.rollout import Workload, wait_rolled_out
 from llmprov.cluster.wait import Selection, watch_until
 from llmprov.errors import ClusterError
 from llmprov.inventory import Host, Inventory
@@ -23,11 +24,7 @@ _DEVICE_SECONDS = 300.0
 
 def images(inventory: Inventory, lock: BundleLock) -> tuple[str, ...]:  # noqa: ARG001 - every station's signature
     """Return the names of the bundle's images that the station's pods run."""
-    if not inventory.gpu_workers:
-        return ()
-    if inventory.settings.gpu_mode == "simulated":
-        return (device_plugin.SIMULATOR,)
-    return (device_plugin.DEVICE_PLUGIN, device_plugin.DCGM_EXPORTER)
+    return _names(inventory.settings.gpu_mode) if inventory.gpu_workers else ()
 
 
 def apply(api: Cluster, inventory: Inventory, lock: BundleLock, progress: Progress) -> int:
@@ -42,15 +39,17 @@ def apply(api: Cluster, inventory: Inventory, lock: BundleLock, progress: Progre
 
 
 def wait(api: Cluster, inventory: Inventory, progress: Progress) -> None:
-    """Wait until every GPU worker has the GPUs it should have, all of them healthy.
+    """Wait until the plugin runs on every GPU worker, and each has the GPUs it should have, all of them healthy.
 
     Raises:
-        ClusterError: some node has fewer; each is named with what it has.
+        ClusterError: the plugin cannot run (with its last words), or some node has fewer GPUs; each is named.
     """
     wanted = {host.name: _wanted(host, inventory) for host in inventory.gpu_workers}
     if not wanted:
         return
     mode = inventory.settings.gpu_mode
+    workloads = [_workload(name) for name in _names(mode)]
+    wait_rolled_out(api, device_plugin.NAMESPACE, workloads, progress)
     with progress.step("GPUs", f"{mode} on {len(wanted)} nodes"):
         _wait(api, wanted)
 
@@ -70,6 +69,18 @@ def _objects(inventory: Inventory, lock: BundleLock) -> tuple[Manifest, ...]:
             return device_plugin.nvidia_objects(plugin, exporter)
         case _:
             return ()
+
+
+def _names(mode: str) -> tuple[str, ...]:
+    """The DaemonSets of a mode; their images in the bundle have the same names."""
+    if mode == "simulated":
+        return (device_plugin.SIMULATOR,)
+    return (device_plugin.DEVICE_PLUGIN, device_plugin.DCGM_EXPORTER)
+
+
+def _workload(name: str) -> Workload:
+    labels = {"app.kubernetes.io/name": name}
+    return Workload(DAEMONSET, device_plugin.NAMESPACE, name, labels, _DEVICE_SECONDS, title=name)
 
 
 def _wanted(host: Host, inventory: Inventory) -> int:

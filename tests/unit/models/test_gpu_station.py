@@ -23,6 +23,14 @@ def node(api: FakeApi, name: str, *, capacity: int, allocatable: int) -> None:
     api.put({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "spec": {}, "status": status})
 
 
+def up(api: FakeApi, *names: str) -> None:
+    """Make DaemonSets run everywhere."""
+    status = {"observedGeneration": 1, "desiredNumberScheduled": 1, "updatedNumberScheduled": 1, "numberAvailable": 1}
+    for name in names:
+        metadata = {"name": name, "namespace": NAMESPACE, "generation": 1}
+        api.put({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": metadata, "spec": {}, "status": status})
+
+
 @pytest.fixture
 def bundle() -> BundleLock:
     def image(name: str) -> LockedArtifact:
@@ -75,6 +83,7 @@ def test_gpus_that_lack_are_named(
     says: str,
 ) -> None:
     monkeypatch.setattr(gpu, "_DEVICE_SECONDS", 0.1)
+    up(api, SIMULATOR)
     node(api, "gpu1", capacity=capacity, allocatable=allocatable)
     with pytest.raises(ClusterError, match="1 of 1 nodes lack GPUs") as raised:
         gpu.wait(cluster, make_inventory(), NullProgress())
@@ -82,18 +91,38 @@ def test_gpus_that_lack_are_named(
 
 
 def test_a_node_that_is_not_there_is_named(
-    cluster: Cluster, make_inventory: Make, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, api: FakeApi, make_inventory: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gpu, "_DEVICE_SECONDS", 0.1)
+    up(api, SIMULATOR)
     with pytest.raises(ClusterError) as raised:
         gpu.wait(cluster, make_inventory(), NullProgress())
     assert raised.value.details == ("gpu1: is not in the cluster",)
+
+
+def test_a_plugin_that_crashes_is_not_waited_for(cluster: Cluster, api: FakeApi, make_inventory: Make) -> None:
+    status = {"observedGeneration": 1, "desiredNumberScheduled": 1, "updatedNumberScheduled": 1}
+    metadata = {"name": SIMULATOR, "namespace": NAMESPACE, "generation": 1}
+    api.put({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": metadata, "spec": {}, "status": status})
+    labels = {"app.kubernetes.io/name": SIMULATOR}
+    state = {"name": SIMULATOR, "restartCount": 2, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}
+    pod = {"name": "p", "namespace": NAMESPACE, "labels": labels}
+    spec = {"nodeName": "gpu1", "containers": [{"name": SIMULATOR}]}
+    api.put(
+        {"apiVersion": "v1", "kind": "Pod", "metadata": pod, "spec": spec, "status": {"containerStatuses": [state]}}
+    )
+    api.logs["p/true"] = "nvidia.json is no CDI spec in JSON\n"
+    node(api, "gpu1", capacity=0, allocatable=0)
+    with pytest.raises(ClusterError) as raised:
+        gpu.wait(cluster, make_inventory(), NullProgress())
+    assert raised.value.details == ("nvidia.json is no CDI spec in JSON",)
 
 
 @pytest.mark.parametrize("mode", ["simulated", "real"])
 def test_gpus_that_are_there_are_not_waited_for(
     cluster: Cluster, api: FakeApi, make_inventory: Make, mode: str
 ) -> None:
+    up(api, SIMULATOR, DEVICE_PLUGIN, DCGM_EXPORTER)
     node(api, "gpu1", capacity=2, allocatable=2)
     gpu.wait(cluster, make_inventory(gpu_mode=mode), NullProgress())
 
