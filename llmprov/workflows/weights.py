@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmprov.errors import ModelError
+from llmprov.inventory.model_spec import DNS_LABEL
 
-DNS_LABEL = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
 _WEIGHTS = (".safetensors", ".gguf", ".bin", ".pt", ".pth")
 # The same weights in formats of other frameworks; vLLM reads the safetensors beside them.
 _DUPLICATES = frozenset({".bin", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".ot", ".tflite"})
@@ -44,7 +44,7 @@ class ModelFiles:
 
 def check_name(name: str) -> None:
     """Refuse a name that Kubernetes would refuse later."""
-    if not DNS_LABEL.match(name):
+    if not re.fullmatch(DNS_LABEL, name):
         close = re.sub(r"[^a-z0-9-]+", "-", name.lower()).strip("-")[:63].strip("-")
         raise ModelError(
             f"{name!r} is not a DNS-1123 label: at most 63 lowercase letters, digits and inner hyphens",

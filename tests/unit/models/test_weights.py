@@ -15,7 +15,8 @@ def test_good_names(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("Llama_3", "llama-3"), ("-a", "a"), ("a.b", "a-b"), ("", "another"), ("a" * 64, "a" * 63)]
+    ("name", "hint"),
+    [("Llama_3", "llama-3"), ("-a", "a"), ("a.b", "a-b"), ("a\n", "a"), ("", "another"), ("a" * 64, "a" * 63)],
 )
 def test_bad_names_come_with_a_good_one(name: str, hint: str) -> None:
     with pytest.raises(ModelError, match="DNS-1123") as caught:
