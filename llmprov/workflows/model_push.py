@@ -12,6 +12,8 @@ from llmprov.bundle.push import push_manifests
 from llmprov.bundle.store import BlobStore
 from llmprov.errors import ModelError
 from llmprov.inventory import Host, Inventory, ModelSpec
+from llmprov.preflight import Needs
+from llmprov.preflight.needs import CONTAINERD_PATH
 from llmprov.progress import Progress
 from llmprov.states import PushedModel, StoredModel
 from llmprov.workflows.model_image import PackedModel, PlannedLayer, pack, plan
@@ -21,8 +23,6 @@ from llmprov.workflows.weights import ModelFiles, check_name, inspect
 
 REPOSITORY = "llmprov.internal/models"
 HUB = "hf:"
-_CONTAINERD = "/var/lib/containerd"
-_REGISTRY = "/var/lib/llmprov-registry"
 # What a host must have left over after a model was placed there: logs, images of the system, a full pod restart.
 _RESERVE = 1 << 30
 _AT_ONCE = 32
@@ -96,11 +96,11 @@ def _is_served(model: ModelSpec, image: Stored) -> bool:
 def check_disks(inventory: Inventory, files: ModelFiles) -> None:
     """Refuse a model that the hosts cannot hold.
 
-    A GPU worker holds a model twice (the layers as pulled, and unpacked), the registry once.
+    While it is pulled a GPU worker holds a model twice (the layers, and what is unpacked of them), the registry once.
     """
-    needs = [(host, _CONTAINERD, 2 * files.size) for host in inventory.gpu_workers]
+    needs = [(host, CONTAINERD_PATH, 2 * files.size) for host in inventory.gpu_workers]
     registry = inventory.host(inventory.settings.first_control_plane)
-    needs.append((registry, str(registry.variables.get("registry_data_dir", _REGISTRY)), files.size))
+    needs.append((registry, str(registry.variables.get("registry_data_dir", Needs.registry_path)), files.size))
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         free = list(pool.map(lambda need: free_bytes(need[0], need[1]), needs))
     findings = tuple(
