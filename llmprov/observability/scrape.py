@@ -52,7 +52,7 @@ KEPT: Mapping[str, tuple[str, ...]] = {
     ),
     "coredns": ("coredns_(dns_(requests|responses)|panics)_total", "coredns_forward_.*_total", "process_.*"),
     "envoy-gateway": ("(resource_apply|status_update|watchable_publish|xds_snapshot_update)_total", "process_.*"),
-    "keda": ("keda_.*", "process_.*"),
+    "keda": ("keda_(build|scaled_object|scaler|trigger)_.*", "process_.*"),
     "metrics-server": ("metrics_server_.*", "process_.*"),
     "registry": ("registry_http_(requests|in_flight_requests).*", "registry_storage_.*", "process_.*"),
 }
