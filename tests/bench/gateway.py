@@ -3,7 +3,7 @@
     python -m tests.bench.gateway -i inventories/lab --model smollm2
 
 Both ways go through an SSH tunnel to the same host: one to the model's Service, one to the gateway's port (TLS, key,
-the body read). Requests are sent one after the other, by turns, so that whatever else the machine does meets both alike.
+the body read). Requests are sent one after the other, by turns, so that whatever else the machine does meets both.
 Ends with exit code 1 when the goal was missed.
 """
 

@@ -1,5 +1,6 @@
 """The gateway as clients meet it: the stock `openai` client, every refusal, and a proxy that goes away under load."""
 
+import asyncio
 import json
 import shutil
 import socket
@@ -222,6 +223,37 @@ def running_requests(lab: Lab, model: str) -> float:
     text = lab.ssh("cp1", f"{KUBECTL} get --raw {path}")
     lines = [line for line in text.splitlines() if line.startswith("vllm:num_requests_running")]
     return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+
+def test_a_full_model_says_when_to_come_back(lab: Lab, endpoint: Endpoint, models: list[str]) -> None:
+    limits = ("maxParallelRequests", "maxPendingRequests", "maxConnections")
+    policy = f"{KUBECTL} -n llmprov-models %s backendtrafficpolicy {models[0]}"
+    before = json.loads(lab.ssh("cp1", policy % "get" + " -o json"))["spec"]["circuitBreaker"]
+
+    def limit(values: dict[str, int]) -> None:
+        patch = json.dumps({"spec": {"circuitBreaker": values}})
+        lab.ssh("cp1", policy % "patch" + f" --type merge -p '{patch}'")
+
+    def refused() -> list[httpx2.Response]:
+        return [answer for answer in asyncio.run(burst(endpoint, models[0], 8)) if answer.status_code != HTTPStatus.OK]
+
+    try:
+        limit(dict.fromkeys(limits, 1))
+        found: list[httpx2.Response] = []
+        until(lambda: bool(found.extend(refused()) or found), seconds=60, what="the first request that is one too many")
+    finally:
+        limit({name: before[name] for name in limits})
+    for answer in found:
+        assert error_of(answer, HTTPStatus.SERVICE_UNAVAILABLE) == "service_unavailable"
+        assert int(answer.headers["retry-after"]) > 0
+
+
+async def burst(endpoint: Endpoint, model: str, size: int) -> list[httpx2.Response]:
+    """Send requests at the same time."""
+    async with httpx2.AsyncClient(verify=endpoint.context(), trust_env=False, timeout=120) as client:
+        headers = {"Authorization": f"Bearer {endpoint.key}"}
+        sent = (client.post(endpoint.url + CHAT, headers=headers, json=question(model)) for _ in range(size))
+        return list(await asyncio.gather(*sent))
 
 
 def test_keys_come_and_go(lab: Lab, endpoint: Endpoint, models: list[str]) -> None:
