@@ -234,13 +234,15 @@ def test_a_full_model_says_when_to_come_back(lab: Lab, endpoint: Endpoint, model
         patch = json.dumps({"spec": {"circuitBreaker": values}})
         lab.ssh("cp1", policy % "patch" + f" --type merge -p '{patch}'")
 
-    def refused() -> list[httpx2.Response]:
-        return [answer for answer in asyncio.run(burst(endpoint, models[0], 8)) if answer.status_code != HTTPStatus.OK]
+    found: list[httpx2.Response] = []
+
+    def refuses() -> bool:
+        found[:] = [one for one in asyncio.run(burst(endpoint, models[0], 8)) if one.status_code != HTTPStatus.OK]
+        return bool(found)
 
     try:
         limit(dict.fromkeys(limits, 1))
-        found: list[httpx2.Response] = []
-        until(lambda: bool(found.extend(refused()) or found), seconds=60, what="the first request that is one too many")
+        until(refuses, seconds=60, what="the first request that is one too many")
     finally:
         limit({name: before[name] for name in limits})
     for answer in found:
