@@ -8,13 +8,14 @@ from llmprov.manifests import addon
 from llmprov.manifests.gateway import NAMESPACE
 from llmprov.manifests.podspec import change_containers
 from llmprov.manifests.render import Manifest
-from llmprov.manifests.tree import listed
+from llmprov.manifests.tree import child, listed
 
 CONTROLLER = "envoy-gateway"
 CONTROLLER_LABELS = {"control-plane": CONTROLLER}
 _CERTGEN = "eg-gateway-helm-certgen"
 _RELEASE_NAMESPACE = "envoy-gateway-system"
 _DOMAIN = "KUBERNETES_CLUSTER_DOMAIN"
+_PATIENCE: Manifest = {"timeoutSeconds": 5, "failureThreshold": 6}
 
 
 def controller_objects(release: Iterable[Manifest], image: str, dns_domain: str) -> tuple[Manifest, ...]:
@@ -46,7 +47,7 @@ def controller_objects(release: Iterable[Manifest], image: str, dns_domain: str)
     objects = addon.with_resources(
         objects, CONTROLLER, requests={"cpu": "50m", "memory": "128Mi"}, limits={"memory": "512Mi"}
     )
-    return tuple(change_containers(item, lambda box: _with_domain(box, dns_domain)) for item in addon.placed(objects))
+    return tuple(change_containers(item, lambda box: _fitted(box, dns_domain)) for item in addon.placed(objects))
 
 
 def _configuration(image: str) -> Manifest:
@@ -66,6 +67,8 @@ def _configuration(image: str) -> Manifest:
     }
 
 
-def _with_domain(box: Manifest, domain: str) -> Manifest:
+def _fitted(box: Manifest, domain: str) -> Manifest:
     env = [{**item, "value": domain} if item.get("name") == _DOMAIN else item for item in listed(box.get("env"))]
-    return {**box, "env": env} if env else box
+    # A second, thrice, is too little where a node is busy starting an engine.
+    probes = {key: {**child(box, key), **_PATIENCE} for key in ("livenessProbe", "readinessProbe") if key in box}
+    return {**box, "env": env, **probes}
