@@ -54,11 +54,6 @@ def find(objects: Iterable[Manifest], kind: str, name: str) -> Manifest:
     return alike[name]
 
 
-def of_kind(objects: Iterable[Manifest], *kinds: str) -> Objects:
-    """Only the objects of these kinds."""
-    return tuple(item for item in objects if item["kind"] in kinds)
-
-
 def without(objects: Iterable[Manifest], kind: str, *names: str) -> Objects:
     """Leave out the objects of a kind with these names, or all of the kind when no name is given."""
     known = tuple(objects)

@@ -10,11 +10,6 @@ from llmprov.cluster.session import connect
 from llmprov.inventory import Inventory
 from llmprov.progress import Progress
 
-NETWORK_SET = "network"
-GPU_MODE_LABEL = "llmprov.io/gpu-mode"
-_NETWORK_SECONDS = 180.0
-_DEVICE_SECONDS = 300.0
-
 
 @contextmanager
 def open_cluster(inventory: Inventory, *, patience: float = 60.0) -> Iterator[Cluster]:

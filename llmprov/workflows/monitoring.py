@@ -23,7 +23,6 @@ from llmprov.workflows.monitoring_checks import Expected, alerts_of, wait_scrape
 from llmprov.workflows.references import pinned
 
 MONITORING_SET = "monitoring"
-FILES = ("metrics-server-manifests",)
 _ALWAYS = ("prometheus", "alertmanager", "node-exporter", "metrics-server")
 _ROLLOUT_SECONDS = 300.0
 _LONGEST_TIMEOUT = 10
