@@ -70,5 +70,7 @@ def _configuration(image: str) -> Manifest:
 def _fitted(box: Manifest, domain: str) -> Manifest:
     env = [{**item, "value": domain} if item.get("name") == _DOMAIN else item for item in listed(box.get("env"))]
     # A second, thrice, is too little where a node is busy starting an engine.
-    probes = {key: {**child(box, key), **_PATIENCE} for key in ("livenessProbe", "readinessProbe") if key in box}
+    probes: Manifest = {
+        key: {**child(box, key), **_PATIENCE} for key in ("livenessProbe", "readinessProbe") if key in box
+    }
     return {**box, "env": env, **probes}
