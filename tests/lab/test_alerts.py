@@ -28,8 +28,15 @@ FIRES, RESOLVES = 150.0, 420.0
 SETTLES = 45.0
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def lab(installed: Installed) -> Lab:
+    """The installed cluster, once every model is ready: an engine that starts cannot freeze, or be killed."""
+    wait = "-n llmprov-models wait --for=condition=Available --timeout=110s deployment --all"
+    until(
+        lambda: "condition met" in installed.lab.ssh("cp1", f"{KUBECTL} {wait}", check=False),
+        seconds=300,
+        what="models",
+    )
     return installed.lab
 
 
