@@ -168,7 +168,8 @@ def _members(cluster: Cluster, name: str, within: str, kinds: Iterable[Kind]) ->
     selector = ",".join(filter(None, (_selector(name), within)))
     listed = (cluster.list(kind, selector=selector).items for kind in known)
     members = (_Member(Header.model_validate(item), _content(item)) for items in listed for item in items)
-    return {_key(member.header): member for member in members}
+    # What a controller made out of a member (an autoscaler out of a ScaledObject) often has its labels, too.
+    return {_key(member.header): member for member in members if not member.header.metadata.owner_references}
 
 
 def _content(item: Object) -> str:

@@ -33,6 +33,13 @@ class View(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
 
 
+class Owner(View):
+    """What an object belongs to, and goes with."""
+
+    kind: str = ""
+    name: str = ""
+
+
 class Meta(View):
     """`metadata`."""
 
@@ -41,6 +48,7 @@ class Meta(View):
     uid: str = ""
     labels: Mapping[str, str] = Field(default_factory=dict)
     annotations: Mapping[str, str] = Field(default_factory=dict)
+    owner_references: tuple[Owner, ...] = ()
     resource_version: str = ""
     generation: int = 0
     creation_timestamp: datetime | None = None

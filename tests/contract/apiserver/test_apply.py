@@ -6,7 +6,7 @@ import pytest
 
 from llmprov.cluster.apply import SET, apply_set
 from llmprov.cluster.client import Cluster, Object
-from llmprov.cluster.objects import Kind
+from llmprov.cluster.objects import Header, Kind
 from llmprov.cluster.wait import Selection, watch_until
 from llmprov.errors import ClusterError
 from llmprov.progress import NullProgress
@@ -46,6 +46,19 @@ def test_another_set_is_never_pruned(cluster: Cluster, namespace: str) -> None:
     apply_set(cluster, f"{namespace}-y", [], NullProgress())
     assert len(names(cluster, namespace, f"{namespace}-x")) == 1
     assert names(cluster, namespace, f"{namespace}-y") == []
+
+
+def test_what_a_controller_made_of_a_member_is_never_pruned(cluster: Cluster, namespace: str) -> None:
+    apply_set(cluster, namespace, [config(namespace, "a")], NullProgress())
+    found = cluster.get(CONFIG, "a", namespace)
+    assert found is not None
+    meta = Header.model_validate(found).metadata
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "a", "uid": meta.uid}
+    child = config(namespace, "child")
+    metadata = {"name": "child", "namespace": namespace, "labels": dict(meta.labels), "ownerReferences": [owner]}
+    cluster.apply({**child, "metadata": metadata}, manager="controller")
+    assert apply_set(cluster, namespace, [config(namespace, "a")], NullProgress()).changes == 0
+    assert len(names(cluster, namespace, namespace)) == 2
 
 
 def test_every_refused_object_is_named(cluster: Cluster, namespace: str) -> None:
