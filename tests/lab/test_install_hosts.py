@@ -6,25 +6,25 @@ import re
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from llmprov.lab.tools import wait_until
 from tests.lab.conftest import KUBECTL, Lab, booted
+from tests.lab.looks import belongings
+from tests.lab.processes import MARK, marked, on_host
 
 pytestmark = pytest.mark.lab
-
-# What an install could leave behind. Left out: what the running system itself changes, the tests' own connections,
-# and the backups that dpkg and ucf keep of their own books.
-_FILES = r"""
-sudo find / -xdev \( -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /dev -o -path /home
-  -o -path /var/log -o -path /var/tmp -o -path /var/cache -o -path /var/lib/systemd
-  -o -path '/var/lib/dpkg/*-old' -o -path '/var/lib/ucf/*.[0-9]' \) -prune
-  -o \( -type f -o -type l \) -printf '%p\n' | sort
-"""
-_UNITS = "systemctl list-unit-files --no-legend --type=service,socket,timer | awk '{print $1, $2}' | sort"
-_LINKS = "ip -o link | awk -F': ' '{print $2}' | sort"
+CHECKOUT = Path(__file__).parents[2]
+type Bare = dict[str, dict[str, set[str]]]
+_TO_NODES = ("--skip-preflight", "--until", "network")
+# The engine's image is large enough to be seen on its way.
+_UPLOADS = "var/lib/llmprov-registry/docker/registry/v2/repositories/llmprov.internal/vllm/_uploads/*"
 
 
 @pytest.fixture(scope="module")
@@ -35,48 +35,94 @@ def lab(tmp_path_factory: pytest.TempPathFactory, lab_environment: dict[str, str
 
 
 @pytest.fixture(scope="module")
-def bare(lab: Lab) -> dict[str, dict[str, set[str]]]:
+def bare(lab: Lab) -> Bare:
     """How the hosts look before anything is installed."""
-    return {host: _look(lab, host) for host in ("cp1", "gpu1")}
+    return {host: belongings(lab, host) for host in ("cp1", "gpu1")}
 
 
-def _look(lab: Lab, host: str) -> dict[str, set[str]]:
-    commands = {"files": _FILES.replace("\n", " "), "units": _UNITS, "links": _LINKS}
-    return {name: set(lab.ssh(host, command).splitlines()) for name, command in commands.items()}
-
-
-def _install(lab: Lab, *arguments: str) -> dict[str, dict[str, dict[str, int]]]:
-    done = lab.llmprov("install", "-i", str(lab.inventory), "--until", "worker", "--json", *arguments)
-    document: dict[str, dict[str, dict[str, int]]] = json.loads(done.stdout)
+def _install(lab: Lab, *arguments: str) -> dict[str, Any]:
+    done = lab.llmprov("install", "-i", str(lab.inventory), "--until", "network", "--json", *arguments)
+    document: dict[str, Any] = json.loads(done.stdout)
     return document
 
 
-def test_check_mode_on_bare_hosts_changes_nothing(lab: Lab, bare: dict[str, dict[str, set[str]]]) -> None:
+def test_check_mode_on_bare_hosts_changes_nothing(lab: Lab, bare: Bare) -> None:
     document = _install(lab, "--check")
     assert any(line.startswith("gpu1: ") for line in document["changes"])
-    assert {host: _look(lab, host) for host in bare} == bare
+    assert {host: belongings(lab, host) for host in bare} == bare
 
 
-def test_ctrl_c_in_the_middle_leaves_no_process(lab: Lab, bare: dict[str, dict[str, set[str]]]) -> None:
+def test_plain_ansible_says_what_it_would_change(lab: Lab, bare: Bare) -> None:
+    """As docs/roles.md has it: from a checkout, with nothing but Ansible."""
+    command = [sys.executable, "-m", "ansible", "playbook", "playbooks/install.yml", "-i", str(lab.inventory)]
+    options = ["--check", "--diff", "--extra-vars", "registry_push=core"]
+    done = subprocess.run([*command, *options], cwd=CHECKOUT, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "+++ after: /etc/sysctl.d/90-llmprov.conf" in done.stdout
+    assert re.search(r"^gpu1 +: ok=\d+ +changed=[1-9]\d* +unreachable=0 +failed=0", done.stdout, re.MULTILINE)
+    assert {host: belongings(lab, host) for host in bare} == bare
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When Ctrl-C is pressed: as soon as a host (and has a file), or the install itself, runs such a process."""
+
+    words: str
+    host: str = ""
+    file: str = ""
+    arguments: tuple[str, ...] = _TO_NODES
+
+    def has_come(self, lab: Lab, mark: str) -> bool:
+        """Whether it is time."""
+        if self.host:
+            return on_host(lab.name, self.host, self.words, self.file)
+        return bool(marked(mark, self.words))
+
+
+# In the order in which an install comes to them: each goes on from where the one before was stopped.
+MOMENTS = {
+    "preflight": Moment("playbooks/preflight.yml", arguments=()),
+    "registry": Moment("llmprov-registry serve", "cp1"),
+    "push": Moment("llmprov-registry serve", "cp1", _UPLOADS, arguments=("--skip-preflight",)),
+    "runtime": Moment("/usr/local/bin/containerd", "gpu1"),
+    "packages": Moment("/usr/bin/dpkg --", "cp1"),
+    "kubeadm init": Moment("kubeadm init", "cp1"),
+    "kubeadm join": Moment("kubeadm join", "gpu1"),
+    "Kubernetes API": Moment(":6443"),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS.values(), ids=MOMENTS)
+def test_ctrl_c_leaves_no_process(lab: Lab, bare: Bare, moment: Moment, tmp_path: Path) -> None:
     assert bare
-    command = [sys.executable, "-m", "llmprov", "install", "-i", str(lab.inventory), "--until", "worker"]
-    environment = lab.environment | {"LLMPROV_PROGRESS": "plain"}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if "gpu1 runtime" in line:
-                process.send_signal(signal.SIGINT)
-                break
-        rest = process.stderr.read()
-        assert process.wait(60) == 130
-    assert "interrupted" in rest
-    assert _processes_of(Path(lab.environment["LLMPROV_STATE_DIR"])) == []
+    mark = uuid.uuid4().hex
+    command = [sys.executable, "-m", "llmprov", "install", "-i", str(lab.inventory), *moment.arguments]
+    environment = lab.environment | {MARK: mark}
+    with (tmp_path / "printed").open("w+", encoding="utf-8") as printed:
+        process = subprocess.Popen(command, env=environment, stderr=printed, start_new_session=True)
+        try:
+            assert wait_until(lambda: moment.has_come(lab, mark) or process.poll() is not None, 180)
+            assert process.poll() is None, Path(printed.name).read_text(encoding="utf-8")
+            os.killpg(process.pid, signal.SIGINT)
+            if not wait_until(lambda: process.poll() is not None, 1):
+                os.killpg(process.pid, signal.SIGINT)  # as people do who do not like to wait
+            assert process.wait(30) == 130
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    words = Path(printed.name).read_text(encoding="utf-8")
+    assert "error: interrupted\nremedy: run the same command again" in words
+    assert "Traceback" not in words
+    wait_until(lambda: not marked(mark), 2)  # what was killed is still being buried
+    assert marked(mark) == []
 
 
 def test_the_same_command_completes_and_then_changes_nothing(lab: Lab) -> None:
     _install(lab)
     again = _install(lab)
     assert {host: counts["changed"] for host, counts in again["hosts"].items()} == {"cp1": 0, "gpu1": 0}
+    assert again["objects"]["changes"] == 0
     nodes = lab.ssh("cp1", f"{KUBECTL} get nodes --no-headers")
     assert [line.split()[:2] for line in sorted(nodes.splitlines())] == [["cp1", "Ready"], ["gpu1", "Ready"]]
 
@@ -122,13 +168,13 @@ def test_a_changed_host_key_stops_the_install(lab: Lab, tmp_path: Path) -> None:
     assert "ssh-keygen" in done.stderr
 
 
-def test_reset_brings_bare_hosts_back(lab: Lab, bare: dict[str, dict[str, set[str]]]) -> None:
+def test_reset_brings_bare_hosts_back(lab: Lab, bare: Bare) -> None:
     refused = lab.llmprov("reset", "-i", str(lab.inventory), check=False)
     assert refused.exit_code == 2
     assert "--yes" in refused.stderr
     lab.llmprov("reset", "-i", str(lab.inventory), "--yes")
     for host, before in bare.items():
-        after = _look(lab, host)
+        after = belongings(lab, host)
         left = {what: after[what] - before[what] for what in before}
         gone = {what: before[what] - after[what] for what in before}
         assert left == {"files": set(), "units": set(), "links": set()}, host
@@ -137,16 +183,3 @@ def test_reset_brings_bare_hosts_back(lab: Lab, bare: dict[str, dict[str, set[st
 
 def test_after_a_reset_it_installs_again(lab: Lab) -> None:
     assert all(counts["changed"] > 0 for counts in _install(lab)["hosts"].values())
-
-
-def _processes_of(state: Path) -> list[str]:
-    """Command lines of processes that carry a run's mark in their environment."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                if f"LLMPROV_RUN_DIRECTORY={state}".encode() in (entry / "environ").read_bytes():
-                    found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-            except OSError:
-                continue
-    return found
