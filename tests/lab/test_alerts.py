@@ -66,7 +66,7 @@ def fires_exactly(lab: Lab, alert: str, fault: AbstractContextManager[object], *
     """Hold a fault until its alert fires, and some time more; then wait until nothing that it fired does."""
     watch = Watch(lab)
     with fault:
-        until(lambda: alert in watch.now(), seconds=FIRES, what=f"{alert} to fire; there is {watch.seen}")
+        until(lambda: alert in watch.now(), seconds=FIRES, what=f"{alert} to fire")
         watch.look_on(settles)
     until(lambda: not watch.now(), seconds=RESOLVES, what=f"{alert} to go")
     assert watch.seen == {alert}

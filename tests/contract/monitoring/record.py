@@ -38,10 +38,13 @@ def _lines(api: Cluster, job: str) -> list[str]:
         lines = response.read().decode().splitlines()
     names = used() - {"ALERTS"}
     kept = [line for line in lines if line.partition("{")[0] in names and "instance=" in line]
-    first = next((_instance(line) for line in kept), "")
+    if not kept:
+        return []
+    # A job of two components has what is asked for in one of them.
+    fullest = Counter(map(_instance, kept)).most_common(1)[0][0]
     seen: Counter[str] = Counter()
     found: list[str] = []
-    for line in (line for line in kept if _instance(line) == first):
+    for line in (line for line in kept if _instance(line) == fullest):
         name = line.partition("{")[0]
         seen[name] += 1
         if seen[name] <= _MOST_OF_A_NAME:

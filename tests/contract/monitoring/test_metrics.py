@@ -26,7 +26,6 @@ UNRECORDED = {
     "DCGM_FI_DEV_GPU_UTIL": _DCGM,
     "DCGM_FI_DEV_POWER_USAGE": _DCGM,
     "DCGM_FI_DEV_XID_ERRORS": _DCGM,
-    "keda_scaler_detail_errors_total": "there is no series before the first error; named as in KEDA's source",
     "kube_deployment_spec_replicas": _KSM,
     "kube_deployment_status_replicas_available": _KSM,
     "kube_horizontalpodautoscaler_spec_max_replicas": _KSM,
