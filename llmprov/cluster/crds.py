@@ -4,11 +4,45 @@ from collections.abc import Iterable, Sequence
 
 from llmprov.cluster.client import Cluster, Object
 from llmprov.cluster.kinds import CRD
-from llmprov.cluster.objects import Definition
+from llmprov.cluster.objects import Conditions, Header, Kind, View
 from llmprov.cluster.wait import Selection, watch_until
 from llmprov.errors import ClusterError
 
 _SECONDS = 60.0
+
+
+class DefinitionNames(View):
+    """`spec.names` of a CustomResourceDefinition."""
+
+    kind: str = ""
+
+
+class DefinitionVersion(View):
+    """An entry of `spec.versions` of a CustomResourceDefinition."""
+
+    name: str = ""
+    served: bool = True
+
+
+class DefinitionSpec(View):
+    """`spec` of a CustomResourceDefinition."""
+
+    group: str = ""
+    names: DefinitionNames = DefinitionNames()
+    versions: tuple[DefinitionVersion, ...] = ()
+
+
+class Definition(Header):
+    """A CustomResourceDefinition."""
+
+    spec: DefinitionSpec = DefinitionSpec()
+    status: Conditions = Conditions()
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """What it makes the API serve."""
+        served = (version for version in self.spec.versions if version.served)
+        return tuple(Kind(f"{self.spec.group}/{version.name}", self.spec.names.kind) for version in served)
 
 
 def wait_established(cluster: Cluster, names: Iterable[str], *, selector: str, seconds: float = _SECONDS) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from llmprov.manifests.gateway import NAMESPACE, PROXY_LABELS, SERVICE
 from tests.lab.conftest import KUBECTL, Installed, Lab
+from tests.lab.gateway_client import CHAT, burst, error_of, question, running_requests
 from tests.lab.polling import until
 from tests.load.__main__ import endpoint_of
 from tests.load.client import Endpoint, inside, lab_network
@@ -23,7 +24,6 @@ from tests.load.generator import Plan
 from tests.load.running import load
 
 pytestmark = pytest.mark.lab
-CHAT = "/chat/completions"
 PROXIES = ",".join(f"{key}={value}" for key, value in PROXY_LABELS.items())
 Post = Callable[..., httpx2.Response]
 
@@ -62,20 +62,6 @@ def post(endpoint: Endpoint) -> Iterator[Post]:
             return client.post(endpoint.url + path, headers={**own, **extra}, **request)  # type: ignore[arg-type]
 
         yield send
-
-
-def error_of(response: httpx2.Response, status: HTTPStatus) -> str:
-    """Check that a refusal has OpenAI's shape, and return its code."""
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/json"
-    error = response.json()["error"]
-    assert set(error) == {"message", "type", "param", "code"}
-    return str(error["code"])
-
-
-def question(model: str) -> dict[str, object]:
-    ask = {"role": "user", "content": "What is the capital of France?"}
-    return {"model": model, "messages": [ask], "max_tokens": 16, "temperature": 0}
 
 
 def test_the_stock_client_gets_an_answer_from_each_model_by_its_name(endpoint: Endpoint, models: list[str]) -> None:
@@ -217,14 +203,6 @@ def test_a_client_that_hangs_up_frees_its_request(lab: Lab, endpoint: Endpoint, 
     until(lambda: running_requests(lab, models[0]) == 0, seconds=20, what="the engine to drop the request")
 
 
-def running_requests(lab: Lab, model: str) -> float:
-    """How many requests the engine says it is working on."""
-    path = f"/api/v1/namespaces/llmprov-models/services/{model}:http/proxy/metrics"
-    text = lab.ssh("cp1", f"{KUBECTL} get --raw {path}")
-    lines = [line for line in text.splitlines() if line.startswith("vllm:num_requests_running")]
-    return sum(float(line.rpartition(" ")[2]) for line in lines)
-
-
 def test_a_full_model_says_when_to_come_back(lab: Lab, endpoint: Endpoint, models: list[str]) -> None:
     limits = ("maxParallelRequests", "maxPendingRequests", "maxConnections")
     policy = f"{KUBECTL} -n llmprov-models %s backendtrafficpolicy {models[0]}"
@@ -248,14 +226,6 @@ def test_a_full_model_says_when_to_come_back(lab: Lab, endpoint: Endpoint, model
     for answer in found:
         assert error_of(answer, HTTPStatus.SERVICE_UNAVAILABLE) == "service_unavailable"
         assert int(answer.headers["retry-after"]) > 0
-
-
-async def burst(endpoint: Endpoint, model: str, size: int) -> list[httpx2.Response]:
-    """Send requests at the same time."""
-    async with httpx2.AsyncClient(verify=endpoint.context(), trust_env=False, timeout=120) as client:
-        headers = {"Authorization": f"Bearer {endpoint.key}"}
-        sent = (client.post(endpoint.url + CHAT, headers=headers, json=question(model)) for _ in range(size))
-        return list(await asyncio.gather(*sent))
 
 
 def test_keys_come_and_go(lab: Lab, endpoint: Endpoint, models: list[str]) -> None:

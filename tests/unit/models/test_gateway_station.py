@@ -1,14 +1,10 @@
 """The gateway station against the API in memory; a TLS server on loopback stands where the proxies would."""
 
-import contextlib
 import json
-import ssl
-import threading
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, tzinfo
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -31,22 +27,8 @@ from llmprov.workflows.certificates import issue, make_authority
 from llmprov.workflows.gateway_client import open_gateway
 from tests.unit.cluster.fakeapi import KINDS, FakeApi
 from tests.unit.gateway.test_gateway_objects import RELEASE
+from tests.unit.models.gateway_server import GATEWAY_KINDS, proxies, secret
 from tests.unit.models.test_serving import event, piece, put_model
-
-GATEWAY_KINDS: dict[str, dict[str, tuple[str, bool]]] = {
-    "gateway.networking.k8s.io/v1": {
-        "Gateway": ("gateways", True),
-        "GatewayClass": ("gatewayclasses", False),
-        "HTTPRoute": ("httproutes", True),
-    },
-    "gateway.envoyproxy.io/v1alpha1": {
-        kind: (f"{kind.lower()}s", True)
-        for kind in (
-            *("EnvoyProxy", "ClientTrafficPolicy", "SecurityPolicy", "EnvoyExtensionPolicy", "BackendTrafficPolicy"),
-            "HTTPRouteFilter",
-        )
-    },
-}
 
 
 @pytest.fixture(autouse=True)
@@ -85,11 +67,6 @@ def whole_lock(lock: BundleLock, inventory: Inventory) -> BundleLock:
 
 def artifact(kind: Literal["file", "image"], name: str, digest: str, ref: str | None = None) -> LockedArtifact:
     return LockedArtifact(kind=kind, name=name, version="1", source="s", sha256=digest, size=1, licence="MIT", ref=ref)
-
-
-def secret(api: FakeApi, name: str) -> dict[str, bytes]:
-    stored = api.objects["v1/secrets", NAMESPACE, name]
-    return {key: b64decode(value) for key, value in stored.get("data", {}).items() if value is not None}
 
 
 def test_the_first_apply_makes_a_certificate_and_a_key_and_the_second_changes_nothing(
@@ -212,47 +189,6 @@ def test_keys_are_created_listed_shown_and_revoked(
     assert [key["name"] for key in json.loads(invoke("key", "list", "--json"))] == ["default"]
     assert "BEGIN CERTIFICATE" in invoke("gateway", "ca")
     assert invoke("gateway", "address").strip() == "https://127.0.0.1:30443/v1"
-
-
-type Reply = Callable[[str, dict[str, Any]], tuple[int, list[bytes]]]
-
-
-@contextmanager
-def proxies(api: FakeApi, reply: Reply, tmp_path: Path) -> Iterator[int]:
-    """Answer on a loopback port with the certificate from the cluster; yields the port."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            """Keep quiet."""
-
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            status, pieces = reply(self.headers.get("Authorization", ""), body)
-            self.send_response(status)
-            self.end_headers()
-            for part in pieces:
-                self.wfile.write(part)
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    for file, key in (("crt", "tls.crt"), ("key", "tls.key")):
-        (tmp_path / file).write_bytes(secret(api, TLS_SECRET)[key])
-    context.load_cert_chain(tmp_path / "crt", tmp_path / "key")
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, *_: object) -> None:
-            """A client that went away is none of ours."""
-
-    server = Server(("127.0.0.1", 0), Handler)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=lambda: server.serve_forever(poll_interval=0.01), daemon=True)
-    thread.start()
-    with contextlib.closing(server.socket):
-        try:
-            yield server.server_address[1]
-        finally:
-            server.shutdown()
 
 
 def on(port: int, inventory: Inventory) -> Inventory:
