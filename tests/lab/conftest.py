@@ -132,7 +132,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory, lab_environment: dict[st
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests on the installed cluster come last, as it takes most of the machine; of these, what it is before any test."""
+    """Tests on the installed cluster come last, it takes most of the machine; first of these, how it was installed."""
 
     def place(item: pytest.Item) -> int:
         if "installed" not in getattr(item, "fixturenames", ()):
