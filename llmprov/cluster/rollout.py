@@ -11,8 +11,6 @@ from llmprov.cluster.objects import (
     EVENT,
     POD,
     REPLICA_SET,
-    DaemonSet,
-    Deployment,
     Event,
     Header,
     Kind,
@@ -20,6 +18,7 @@ from llmprov.cluster.objects import (
 )
 from llmprov.cluster.pods import Failure, ReplicaTiming, activity, failure, timing, utc_now
 from llmprov.cluster.wait import Selection, watch_until
+from llmprov.cluster.workloads import DaemonSet, Deployment
 from llmprov.errors import ClusterError, joined
 from llmprov.progress import Progress, Step
 

@@ -13,9 +13,10 @@ import urllib3
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from llmprov.cluster.client import Cluster
-from llmprov.cluster.objects import DEPLOYMENT, Deployment
+from llmprov.cluster.objects import DEPLOYMENT
 from llmprov.cluster.problems import parse_status
 from llmprov.cluster.transport import Response
+from llmprov.cluster.workloads import Deployment
 from llmprov.errors import ModelError
 from llmprov.inventory import Inventory
 from llmprov.manifests.model import NAMESPACE

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from llmprov.cluster.client import Cluster
-from llmprov.cluster.objects import DEPLOYMENT, Deployment, Kind
+from llmprov.cluster.objects import DEPLOYMENT, Kind
 from llmprov.cluster.room import quantity
+from llmprov.cluster.workloads import Deployment
 from llmprov.inventory import ModelSpec
 from llmprov.manifests.autoscaling import AutoscalerInputs, autoscaler_objects
 from llmprov.manifests.gateway import RouteInputs, model_route, models_list

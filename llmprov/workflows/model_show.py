@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from llmprov.cluster.client import Cluster
-from llmprov.cluster.objects import DEPLOYMENT, EVENT, POD, Deployment, Event, Pod
+from llmprov.cluster.objects import DEPLOYMENT, EVENT, POD, Event, Pod
 from llmprov.cluster.pods import activity, failure, utc_now
 from llmprov.cluster.prometheus import instant
+from llmprov.cluster.workloads import Deployment
 from llmprov.errors import ClusterError, ModelError
 from llmprov.inventory import Inventory, ModelSpec
 from llmprov.inventory.suggest import remedy_for

@@ -7,8 +7,9 @@ replica. So before llmprov lets go of the number, a manager of its own holds it 
 from collections.abc import Sequence
 
 from llmprov.cluster.client import Cluster, Object
-from llmprov.cluster.objects import DEPLOYMENT, Deployment, Header, Kind
+from llmprov.cluster.objects import DEPLOYMENT, Header, Kind
 from llmprov.cluster.wait import Selection, watch_until
+from llmprov.cluster.workloads import Deployment
 from llmprov.errors import ClusterError
 from llmprov.inventory.model_spec import ModelSpec, ReplicaRange
 from llmprov.manifests.model import NAMESPACE

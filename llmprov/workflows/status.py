@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from llmprov import ssh
 from llmprov.cluster.client import Cluster
 from llmprov.cluster.nodes import node_states
-from llmprov.cluster.objects import DEPLOYMENT, EVENT, POD, Deployment, Event, Pod
+from llmprov.cluster.objects import DEPLOYMENT, EVENT, POD, Event, Pod
 from llmprov.cluster.pods import activity, failure, utc_now
+from llmprov.cluster.workloads import Deployment
 from llmprov.errors import HostConnectionError, LlmprovError
 from llmprov.inventory import Host, Inventory
 from llmprov.manifests.model import MODEL_LABEL, NAMESPACE

@@ -7,7 +7,8 @@ import pytest
 
 from llmprov.cluster.apply import apply_set
 from llmprov.cluster.client import Cluster, Object
-from llmprov.cluster.objects import DEPLOYMENT, Deployment, Header
+from llmprov.cluster.objects import DEPLOYMENT, Header
+from llmprov.cluster.workloads import Deployment
 from llmprov.errors import ClusterError
 from llmprov.inventory import ModelSpec
 from llmprov.manifests.model import NAMESPACE, ModelInputs, QuotaInputs, model_objects, namespace_objects
