@@ -115,11 +115,14 @@ def _replicas(objectives: Objectives) -> tuple[AlertRule, ...]:
 
 
 def _autoscaling(objectives: Objectives) -> tuple[AlertRule, ...]:
+    # Without a ready replica there is no load to read, and other alerts tell why.
+    unready = 'label_replace(model:replicas_ready:count == 0, "scaledObject", "$1", "model", "(.*)")'
     return (
         AlertRule(
             "AutoscalerBlind",
-            'sum by (namespace, scaledObject) (increase(keda_scaler_detail_errors_total{job="keda"}[2m])) > 0',
-            objectives.seconds("AutoscalerBlind", 120),
+            'sum by (namespace, scaledObject) (increase(keda_scaler_detail_errors_total{job="keda"}[2m])) > 0'
+            f" unless on (scaledObject) {unready}",
+            objectives.seconds("AutoscalerBlind", 300),
             "critical",
             "the autoscaler cannot read the load of {{ $labels.scaledObject }}",
         ),
