@@ -46,7 +46,8 @@ waited:
 
 _PAUSE_S = 0.25
 _ANSWER_S = 10
-_OCI, _DOCKER = "application/vnd.oci.image", "application/vnd.docker.distribution.manifest"
+_OCI = "application/vnd.oci.image"
+_DOCKER = "application/vnd.docker.distribution.manifest"
 _ACCEPT = f"{_OCI}.index.v1+json, {_OCI}.manifest.v1+json, {_DOCKER}.list.v2+json, {_DOCKER}.v2+json"
 # The registry is on the cluster's own network: a proxy set for the host's other traffic is never right here.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
