@@ -111,7 +111,7 @@ def _push(lab: Lab, source: str, name: str) -> dict[str, Any]:
 
 
 def _listed(lab: Lab) -> list[dict[str, Any]]:
-    document: list[dict[str, Any]] = lab.llmprov("model", "list", "-i", str(lab.inventory), "--json").json
+    document: list[dict[str, Any]] = lab.llmprov("model", "list", "--registry", "-i", str(lab.inventory), "--json").json
     return document
 
 
