@@ -132,12 +132,12 @@ def installed(tmp_path_factory: pytest.TempPathFactory, lab_environment: dict[st
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests on the installed cluster come last, it takes most of the machine; first of these, how it was installed."""
+    """Tests on the installed cluster come last: first of these how it was installed, last the faults."""
 
     def place(item: pytest.Item) -> int:
         if "installed" not in getattr(item, "fixturenames", ()):
             return 0
-        return 1 if item.path.name == "test_install_model.py" else 2
+        return {"test_install_model.py": 1, "test_alerts.py": 3}.get(item.path.name, 2)
 
     items.sort(key=place)
 

@@ -47,8 +47,15 @@ def _inside(lab: Lab) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def models(lab: Lab) -> list[str]:
-    found = lab.llmprov("status", "-i", str(lab.inventory), "--json", check=False).json["models"]
-    return [model["name"] for model in found if model["ready"]]
+    found: list[str] = []
+
+    def ready() -> bool:
+        states = lab.llmprov("status", "-i", str(lab.inventory), "--json", check=False).json["models"]
+        found[:] = [model["name"] for model in states if model["ready"]]
+        return len(found) == len(states) > 0
+
+    until(ready, seconds=300, what="a replica of each model")
+    return found
 
 
 @pytest.fixture
