@@ -21,7 +21,7 @@ from typing import Any
 from llmprov.report.console import out
 from llmprov.runner.journal import read
 
-GOAL = 1.3
+GOAL = 1.5  # with gateway, autoscaling, monitoring and two models
 SECOND_GOAL = 30.0
 """Seconds of an install that has nothing to do."""
 LAB = "bench"
