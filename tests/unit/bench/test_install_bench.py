@@ -18,7 +18,7 @@ def test_the_longest_pull_and_start_count(capsys: pytest.CaptureFixture[str]) ->
     assert found.unavoidable == 100.0
     assert show(found, answer_seconds=5.0)
     assert "ratio 1.25 " in capsys.readouterr().out
-    assert not show(found, answer_seconds=15.0)
+    assert not show(found, answer_seconds=35.0)
 
 
 def test_without_a_pull_there_is_no_ratio(capsys: pytest.CaptureFixture[str]) -> None:
