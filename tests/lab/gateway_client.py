@@ -25,11 +25,11 @@ def question(model: str) -> dict[str, object]:
     return {"model": model, "messages": [ask], "max_tokens": 16, "temperature": 0}
 
 
-def running_requests(lab: Lab, model: str) -> float:
-    """How many requests the engine says it is working on."""
+def tokens(lab: Lab, model: str) -> float:
+    """How many tokens the engine has generated."""
     path = f"/api/v1/namespaces/llmprov-models/services/{model}:http/proxy/metrics"
     text = lab.ssh("cp1", f"{KUBECTL} get --raw {path}")
-    lines = [line for line in text.splitlines() if line.startswith("vllm:num_requests_running")]
+    lines = [line for line in text.splitlines() if line.startswith("vllm:generation_tokens_total")]
     return sum(float(line.rpartition(" ")[2]) for line in lines)
 
 
