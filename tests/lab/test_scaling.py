@@ -38,7 +38,7 @@ def scaler(lab: Lab) -> str:
 
 def test_one_to_two_and_back_without_a_failed_request(lab: Lab) -> None:
     endpoint, network = endpoint_of(lab.inventory, lab.environment), lab_network(lab.inventory)
-    assert served(lab, MODEL)["wanted"] == 1
+    until(lambda: served(lab, MODEL)["wanted"] == 1, seconds=420, what="the replica of an earlier load to go")
     with load(endpoint, Plan([MODEL], concurrency=1), network) as light:
         with load(endpoint, Plan([MODEL], concurrency=8, tokens=64), network) as heavy:
             until(lambda: served(lab, MODEL)["ready"] == 2, seconds=240, what="a second replica")
