@@ -52,6 +52,10 @@ installed:
   description: Names of the packages that were installed or purged.
   returned: always
   type: list
+packages:
+  description: Name of each of O(packages) and the version that is on the host; in check mode the one that would be.
+  returned: always
+  type: dict
 """
 
 _OPTIONS = {
@@ -107,8 +111,7 @@ def _recorded() -> list[str]:
     return json.loads(_RECORD.read_text(encoding="utf-8")) if _RECORD.exists() else []
 
 
-def _install(module: AnsibleModule, wanted: list[dict[str, Any]]) -> list[str]:
-    versions = _installed_versions(module)
+def _install(module: AnsibleModule, wanted: list[dict[str, Any]], versions: dict[str, str]) -> list[str]:
     missing = [
         spec
         for spec in wanted
@@ -158,8 +161,18 @@ def main() -> None:
     )
     # apt and dpkg need the system directories, which some sudo configurations drop.
     os.environ["PATH"] = "/usr/sbin:/usr/bin:/sbin:/bin"
-    names = _purge(module) if module.params["state"] == "absent" else _install(module, module.params["packages"])
-    module.exit_json(changed=bool(names), installed=names)
+    if module.params["state"] == "absent":
+        names = _purge(module)
+        module.exit_json(changed=bool(names), installed=names, packages={})
+    wanted = module.params["packages"]
+    versions = _installed_versions(module)
+    names = _install(module, wanted, versions)
+    if names and not module.check_mode:
+        versions = _installed_versions(module)
+    else:
+        versions.update({spec["package"]: spec["version"] for spec in wanted if spec["package"] in names})
+    present = {spec["package"]: versions[spec["package"]] for spec in wanted}
+    module.exit_json(changed=bool(names), installed=names, packages=present)
 
 
 if __name__ == "__main__":

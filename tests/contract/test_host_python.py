@@ -10,10 +10,15 @@ from pathlib import Path
 import pytest
 
 from llmprov.paths import content_root
+from llmprov.workflows import lock_script
 
 OLDEST = "3.10"
 PLUGINS = content_root() / "plugins"
-HOST_CODE = tuple(sorted((PLUGINS / "modules").glob("*.py")) + sorted((PLUGINS / "module_utils").glob("*.py")))
+HOST_CODE = (
+    *sorted((PLUGINS / "modules").glob("*.py")),
+    *sorted((PLUGINS / "module_utils").glob("*.py")),
+    Path(lock_script.__file__),
+)
 IMPORT = """
 import importlib.util, pathlib, sys
 def load(path, name):

@@ -12,7 +12,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from llmprov.paths import content_root
 from llmprov.preflight import Needs
 from llmprov.preflight.needs import SUPPORTED_SYSTEMS
-from llmprov.stages import STAGES, Runner, role_variables, stage_names
+from llmprov.stages import STAGES, Runner, Stage, role_variables, stage_names
 from llmprov.workflows.push_job import PUSH_PORT
 
 ROOT = content_root()
@@ -94,6 +94,77 @@ def test_every_ansible_stage_is_a_role_that_leaves_its_record() -> None:
         records = [task["stage_record"]["stage"] for task in tasks if "stage_record" in task]
         assert records == [name]
         assert "stage_record" in tasks[-1], "the record comes last: it says that all before it succeeded"
+
+
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage.runner is Runner.ANSIBLE], ids=lambda s: s.name)
+def test_a_stages_inputs_cover_the_artifacts_that_its_role_looks_up(stage: Stage) -> None:
+    variables = role_vars(ROOT / "roles" / stage.name)
+    # What a role waits for in the registry leaves no trace on the host.
+    queries = [query for name, text in variables.items() if not name.endswith("_wanted") for query in queries_of(text)]
+    named = {"file": set[str](), "image": set[str]()}
+    for terms, kind in queries:
+        names = [name for term in terms for name in terms_of(term, variables)] if kind in named else []
+        named.get(kind, set()).update(names)
+    kinds = {kind for _, kind in queries}
+    assert named["file"] == set(stage.files)
+    assert named["image"] == set(stage.images)
+    assert ("deb" in kinds) == bool(stage.packages)
+    assert ("registries" in kinds) == stage.registries
+    waits_for_files = any(kind == "files" for text in variables.values() for _, kind in queries_of(text))
+    assert waits_for_files == stage.all_files
+
+
+def role_vars(role: Path) -> dict[str, Any]:
+    file = role / "vars" / "main.yml"
+    variables: dict[str, Any] = read(file) if file.exists() else {}
+    return variables
+
+
+def queries_of(value: object) -> list[tuple[list[str], str]]:
+    """Return terms and kind of each query of the bundle in a template."""
+    found = []
+    for arguments in re.findall(r"query\('llmprov_bundle',(.*?directory=\w+)", str(value), flags=re.DOTALL):
+        words = [word.strip() for word in arguments.split(",")]
+        kinds = [word.partition("=")[2].strip("'") for word in words if word.startswith("kind=")]
+        found.append(([word for word in words if "=" not in word], kinds[0] if kinds else "file"))
+    return found
+
+
+def terms_of(term: str, variables: dict[str, Any]) -> list[str]:
+    names: list[str] = variables[term.removeprefix("*")] if term.startswith("*") else [term.strip("'")]
+    return names
+
+
+@pytest.mark.parametrize("name", stage_names(runner=Runner.ANSIBLE))
+def test_units_of_a_record_are_started_even_when_masked(name: str) -> None:
+    role = ROOT / "roles" / name
+    files = [file for file in sorted((role / "tasks").glob("*.yml")) if file.name != "reset.yml"]
+    tasks = [task for file in files for task in read(file)]
+    [record] = [task["stage_record"] for task in tasks if "stage_record" in task]
+    recorded = units_in(record.get("units"), role)
+    run = [unit for task in tasks if "systemd_units" in task for unit in specs_of(task["systemd_units"]["units"], role)]
+    for unit in recorded:
+        [spec] = [spec for spec in run if spec["name"] == unit]
+        assert spec["masked"] is False
+        assert "started" in spec["state"]
+        assert spec["enabled"] is True
+    unrecorded = {spec["name"] for spec in run if "state" in spec} - recorded
+    assert unrecorded <= {"llmprov-cdi.service"}, "runs once and ends"
+
+
+def units_in(value: object, role: Path) -> set[str]:
+    """Return the units that a record names, in its own words or those of a variable of the role."""
+    found = set(re.findall(r"[\w@.-]+\.(?:service|path)\b", str(value or "")))
+    return found | {spec["name"] for name in re.findall(r"__\w+_services", str(value)) for spec in specs_of(name, role)}
+
+
+def specs_of(value: object, role: Path) -> list[dict[str, Any]]:
+    """Return units with what is wanted of them; a variable of the role gives its dictionaries as a template does."""
+    if isinstance(value, list):
+        return value
+    [name] = re.findall(r"__\w+", str(value))
+    parts = re.findall(r"\{'name':[^}]*\}", role_vars(role)[name])
+    return [yaml.safe_load(part) for part in parts]
 
 
 def test_install_runs_the_stages_in_order_and_by_tag() -> None:

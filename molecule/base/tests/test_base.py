@@ -5,6 +5,8 @@ import json
 import pytest
 from testinfra.host import Host
 
+from llmprov.stages import RECORD_SCHEMA
+
 
 @pytest.mark.parametrize(
     ("name", "value"),
@@ -31,5 +33,8 @@ def test_record_names_the_files_with_their_digests(node: Host) -> None:
     record = json.loads(node.file("/var/lib/llmprov/stages/base.json").content_string)
     assert record["stage"] == "base"
     assert len(record["fingerprint"]) == 64
+    assert record["schema"] == RECORD_SCHEMA
+    assert {"role base", "role cluster", "variable base_swap_off"} <= record["inputs"].keys()
+    assert node.file("/var/lib/llmprov/stages/base.json").mode == 0o600
     for path, digest in record["files"].items():
         assert node.file(path).sha256sum == digest

@@ -76,6 +76,7 @@ def test_a_simulated_host_has_no_driver(worker: Host) -> None:
     assert not worker.file("/etc/modules-load.d/50-llmprov-nvidia.conf").exists
     record = json.loads(worker.file("/var/lib/llmprov/stages/nvidia_driver.json").content_string)
     assert record["stage"] == "nvidia_driver"
+    assert (record["units"], record["packages"]) == ([], {})
 
 
 def test_the_control_plane_has_nothing_of_it(cp1: Host) -> None:

@@ -69,3 +69,5 @@ def test_it_runs_without_privileges_and_within_its_memory(cp1: Host) -> None:
 def test_record(cp1: Host) -> None:
     record = json.loads(cp1.file("/var/lib/llmprov/stages/registry.json").content_string)
     assert record["files"]["/usr/local/bin/llmprov-registry"] == LOCK.file("registry").sha256
+    assert record["inputs"]["artifact registry"] == LOCK.file("registry").sha256
+    assert record["units"] == ["llmprov-registry@push.service", "llmprov-registry@serve.service"]

@@ -17,7 +17,7 @@ from llmprov.workflows import cluster as clusters
 from llmprov.workflows import models, network
 from llmprov.workflows.chat import Question, ask_cluster
 from llmprov.workflows.references import model_images
-from llmprov.workflows.status import model_states, stage_records
+from llmprov.workflows.status import finished_stages, model_states
 from tests.unit.bundle.servers import Registry
 from tests.unit.cluster.fakeapi import FakeApi
 from tests.unit.models.conftest import MODEL
@@ -206,16 +206,14 @@ def test_status_of_models(cluster: Cluster, api: FakeApi, make_inventory: Callab
     assert missing.replicas == ("not deployed",)
 
 
-def record(stage: str, finished: str) -> str:
-    return json.dumps({"schema": 1, "stage": stage, "fingerprint": "f", "files": {}, "finished": finished}, indent=1)
-
-
-def test_stage_records_in_the_order_in_which_they_finished() -> None:
-    assert stage_records("") == ()
-    text = record("runtime", "2026-01-01T00:00:02") + "\n" + record("base", "2026-01-01T00:00:01") + "\n"
-    assert stage_records(text.strip()) == ("base", "runtime")
-    with pytest.raises(ValueError, match="schema"):
-        stage_records('{"schema": 99}')
+def test_stages_in_the_order_in_which_they_finished() -> None:
+    assert finished_stages("") == ()
+    assert finished_stages("1764100002.5000000000 runtime.json\n1764100001.2500000000 base.json\n") == (
+        "base",
+        "runtime",
+    )
+    with pytest.raises(ValueError, match="find"):
+        finished_stages("find: something else\n")
 
 
 def test_exit_code_of_a_status() -> None:

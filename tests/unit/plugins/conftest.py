@@ -30,7 +30,7 @@ def load_file(kind: str, name: str, module_name: str) -> ModuleType:
 @pytest.fixture
 def plugin() -> Callable[[str, str], ModuleType]:
     """Return a function that loads a plugin by kind and name."""
-    for name in ("llmprov_host", "llmprov_fetch"):
+    for name in ("llmprov_host", "llmprov_fetch", "llmprov_probe_facts", "llmprov_probe_files"):
         load_file("module_utils", name, f"ansible.module_utils.{name}")
     return lambda kind, name: load_file(kind, name, f"llmprov_test_{kind}_{name}")
 

@@ -1,6 +1,7 @@
 """The decisions of the modules that talk to systemd, the kernel and processes; the deeds are tested on lab hosts."""
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from ansible.module_utils.testing import patch_module_args
 
 type Loader = Callable[[str, str], ModuleType]
 
@@ -67,6 +69,41 @@ def test_systemd_is_reloaded_when_its_view_is_old(
     assert module._needs_reload(spec, {"LoadState": load_state, "NeedDaemonReload": need}) is reload
 
 
+@pytest.mark.parametrize(
+    ("properties", "verbs"),
+    [
+        ({"LoadState": "masked", "ActiveState": "inactive", "UnitFileState": "masked"}, ["unmask", "enable", "start"]),
+        ({"LoadState": "loaded", "ActiveState": "inactive", "UnitFileState": "enabled"}, ["start"]),
+        ({"LoadState": "loaded", "ActiveState": "failed", "UnitFileState": "enabled"}, ["reset-failed", "start"]),
+        ({"LoadState": "loaded", "ActiveState": "active", "UnitFileState": "disabled"}, ["enable"]),
+        ({"LoadState": "loaded", "ActiveState": "active", "UnitFileState": "enabled"}, []),
+    ],
+    ids=["masked", "stopped", "failed", "disabled", "well"],
+)
+def test_a_unit_that_must_run_is_brought_back(plugin: Loader, properties: dict[str, str], verbs: list[str]) -> None:
+    module = plugin("modules", "systemd_units")
+    # Long after any file was written, so that nothing is restarted.
+    started = {"ExecMainStartTimestampMonotonic": str(int((time.clock_gettime(time.CLOCK_MONOTONIC) + 60) * 1e6))}
+    systemd = _Systemd({**properties, **started})
+    spec = {"name": "a.service", "enabled": True, "masked": False, "state": "started", "restart_on": [], "wait": True}
+    module._ensure_unit(systemd, spec)
+    assert systemd.verbs == verbs
+
+
+class _Systemd:
+    """Answers with these properties, and notes what it is told to do."""
+
+    def __init__(self, properties: dict[str, str]) -> None:
+        self._properties = properties
+        self.verbs: list[str] = []
+
+    def show(self, _name: str) -> dict[str, str]:
+        return self._properties
+
+    def do(self, verb: str, *_: str) -> None:
+        self.verbs.append(verb)
+
+
 def test_sysctl_names_become_paths(plugin: Loader) -> None:
     module = plugin("modules", "kernel_settings")
     assert module._sysctl_path("net.ipv4.ip_forward") == Path("/proc/sys/net/ipv4/ip_forward")
@@ -74,10 +111,12 @@ def test_sysctl_names_become_paths(plugin: Loader) -> None:
 
 
 def test_probe_tells_what_this_machine_is(plugin: Loader) -> None:
-    module = plugin("modules", "host_probe")
-    assert module._cgroup_version() in (1, 2)
-    assert set(module._operating_system()) == {"id", "version", "codename"}
-    assert set(module._kubernetes()) == {"kubelet_joined", "control_plane", "join_file", "kubeadm_started"}
+    facts = plugin("modules", "host_probe").facts()
+    names = "os architecture kernel container cgroup_version swaps kubernetes records"
+    assert list(facts) == names.split()
+    assert facts["cgroup_version"] in (1, 2)
+    assert set(facts["os"]) == {"id", "version", "codename"}
+    assert set(facts["kubernetes"]) == {"kubelet_joined", "control_plane", "join_file", "kubeadm_started"}
 
 
 def test_processes_are_found_by_executable_and_killed(plugin: Loader, tmp_path: Path) -> None:
@@ -135,6 +174,23 @@ def test_a_package_is_fetched_for_apt_or_refused(
     with pytest.raises(_FailedError, match=r"cannot fetch .* 404"):
         module._fetch(_Failing(), spec | {"url": f"{url}/other"})
     assert [entry.name for entry in tmp_path.iterdir()] == ["nftables.deb"]
+
+
+@pytest.mark.skipif(shutil.which("dpkg-query") is None, reason="needs dpkg-query")
+def test_packages_are_told_with_the_versions_that_are_on_the_host(
+    plugin: Loader, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = plugin("modules", "offline_packages")
+    monkeypatch.setenv("PATH", os.environ["PATH"])  # the module sets its own
+    blob = {"url": "http://192.0.2.1/", "sha256": "00"}
+    packages = [{"package": "dpkg", "version": "1.0", **blob}, {"package": "not-there", "version": "2.0", **blob}]
+    with patch_module_args({"packages": packages, "_ansible_check_mode": True}), pytest.raises(SystemExit):
+        module.main()
+    answer = json.loads(capsys.readouterr().out)
+    query = ["dpkg-query", "--show", "--showformat", "${Version}", "dpkg"]
+    newer = subprocess.run(query, capture_output=True, text=True, check=True).stdout
+    assert answer["packages"] == {"dpkg": newer, "not-there": "2.0"}
+    assert answer["installed"] == ["not-there"]
 
 
 class _FailedError(Exception):
