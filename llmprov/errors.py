@@ -18,6 +18,8 @@ class ExitCode(IntEnum):
     CLUSTER = 8
     LAB = 9
     MODEL = 10
+    PARTIAL = 11
+    BUSY = 12
     INTERRUPTED = 130
 
 
@@ -85,6 +87,12 @@ class ModelError(LlmprovError):
     """A model directory, artifact or deployment is not usable."""
 
     exit_code = ExitCode.MODEL
+
+
+class BusyError(LlmprovError):
+    """Somebody else is changing this cluster, or has taken the work over."""
+
+    exit_code = ExitCode.BUSY
 
 
 def joined[E: LlmprovError](kind: type[E], message: str, errors: Sequence[LlmprovError]) -> E:

@@ -81,6 +81,7 @@ class Collector:
         self._journal.record(
             "result",
             host=event.host,
+            delegated_to=event.delegated_to or None,
             stage=event.stage or None,
             role=event.role or None,
             task=event.task,

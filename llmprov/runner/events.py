@@ -1,6 +1,6 @@
 """Ansible's events as typed values."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
@@ -45,6 +45,8 @@ class RunEvent:
         message: for failures what the module said; for output its text.
         returned: what the module returned, `{"censored": ...}` under `no_log`; only for results.
         hosts: only for `PLAY_END`.
+        delegated_to: the hosts where a delegated task really ran, joined by commas; empty for all others, and where
+            Ansible does not say (skipped, `no_log`).
     """
 
     kind: Kind
@@ -59,6 +61,7 @@ class RunEvent:
     message: str = ""
     returned: Mapping[str, object] = field(default=NOTHING, repr=False)
     hosts: tuple[str, ...] = ()
+    delegated_to: str = ""
 
 
 _RESULTS = {
@@ -117,7 +120,17 @@ def _result(status: Status, data: Mapping[str, object], where: RunEvent) -> RunE
         seconds=float(seconds) if isinstance(seconds, int | float) else 0.0,
         message=failure_message(returned) if bad else "",
         returned=returned,
+        delegated_to=",".join(dict.fromkeys(_delegates(returned))),
     )
+
+
+def _delegates(returned: Mapping[str, object]) -> Iterator[str]:
+    """Yield where a delegated task ran; each item of a loop has its own."""
+    if name := _mapping(returned.get("_ansible_delegated_vars")).get("ansible_delegated_host"):
+        yield str(name)
+    items = returned.get("results")
+    for item in items if isinstance(items, list) else ():
+        yield from _delegates(_mapping(item))
 
 
 def failure_message(returned: Mapping[str, object]) -> str:

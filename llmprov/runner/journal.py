@@ -17,6 +17,7 @@ from pathlib import Path
 
 from llmprov import paths
 from llmprov.errors import LlmprovError
+from llmprov.holders import Process
 
 FILE_NAME = "journal.jsonl"
 RUNS_KEPT = 100
@@ -67,10 +68,25 @@ class Journal:
                 stream.write(line + "\n")
 
     @contextmanager
-    def whole_run(self, verb: str) -> Iterator[None]:
-        """Record the beginning of a verb and how it ended; errors pass through."""
+    def whole_run(self, verb: str, inventory: Path | None = None) -> Iterator[None]:
+        """Record the beginning of a verb and how it ended; errors pass through.
+
+        Args:
+            verb: what is done.
+            inventory: of the cluster, as the user gave it.
+        """
         began = time.monotonic()
-        self.record("start", verb=verb)
+        me = Process.current()
+        self.record(
+            "start",
+            verb=verb,
+            inventory=None if inventory is None else str(inventory),
+            # Whether a run without an end still goes on is told by its process.
+            pid=me.pid,
+            process_started=me.started,
+            machine=me.machine,
+            boot=me.boot,
+        )
         try:
             yield
         except BaseException as error:

@@ -10,7 +10,7 @@ import shlex
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -71,11 +71,11 @@ def run(
     journal: Journal | None = None,
     on_event: Callable[[RunEvent], None] = _ignore,
     on_output: Callable[[str], None] | None = None,
-    stop: threading.Event | None = None,
+    stop: Sequence[threading.Event] = (),
 ) -> RunResult:
     """Run a playbook and wait for its end.
 
-    May be called from several threads at once. Ctrl-C in the main thread, or `stop` being set, ends Ansible and
+    May be called from several threads at once. Ctrl-C in the main thread, or one of `stop` being set, ends Ansible and
     everything it started, then raises `KeyboardInterrupt`.
 
     Args:
@@ -85,7 +85,7 @@ def run(
         journal: where to journal; a new one named after the playbook when not given.
         on_event: called for every event in a thread of the run's own, in the caller's context.
         on_output: gets Ansible's own output, line by line.
-        stop: set it to end the run from elsewhere.
+        stop: any of these, when set, ends the run from elsewhere.
 
     Raises:
         KeyboardInterrupt: the run was stopped.
@@ -95,7 +95,7 @@ def run(
     journal = journal or Journal.create(playbook.stem)
     collector = Collector(journal, stages_by_play(playbook), options.collect, on_event)
     with tempfile.TemporaryDirectory(prefix="ansible-", dir=journal.directory) as private:
-        running = _Run(Path(private), collector, on_output, stop or threading.Event())
+        running = _Run(Path(private), collector, on_output, stop)
         started = time.monotonic()
         rc = running.complete(_command(playbook, inventory, options, Path(private)), options)
     return RunResult(
@@ -131,12 +131,17 @@ class _Run:
     """One ansible-playbook, from start to nothing left of it."""
 
     def __init__(
-        self, private: Path, collector: Collector, on_output: Callable[[str], None] | None, stop: threading.Event
+        self,
+        private: Path,
+        collector: Collector,
+        on_output: Callable[[str], None] | None,
+        stop: Sequence[threading.Event],
     ) -> None:
         self._private = private
         self._collector = collector
         self._on_output = on_output
-        self._stop = stop
+        self._interrupted = threading.Event()
+        self._stop = (*stop, self._interrupted)
         self._measured_at = 0.0
         self.peak_memory = 0
 
@@ -154,15 +159,19 @@ class _Run:
         thread.start()
         try:
             # A wait without end would not notice a signal that another thread received.
-            while not wait({outcome}, timeout=POLL_SECONDS).done and not self._stop.is_set():
+            while not wait({outcome}, timeout=POLL_SECONDS).done and not self._stopped:
                 pass
         except KeyboardInterrupt:
-            self._stop.set()
+            self._interrupted.set()
         self._end()
-        if self._stop.is_set():
+        if self._stopped:
             thread.join()
             raise KeyboardInterrupt
         return outcome.result()
+
+    @property
+    def _stopped(self) -> bool:
+        return any(event.is_set() for event in self._stop)
 
     def _end(self) -> None:
         """End what runs: Ansible by an interrupt while its output is still read, then whatever outlives it."""

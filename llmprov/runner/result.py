@@ -1,7 +1,7 @@
 """What a run of a playbook left: per host, per task where asked for, and the failures as errors."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from llmprov.errors import HostConnectionError, InstallError, LlmprovError
@@ -63,6 +63,10 @@ class RunResult:
     def failures(self) -> tuple[Failure, ...]:
         """What stopped hosts, one entry a host."""
         return tuple(outcome.failure for outcome in self.hosts if outcome.failure)
+
+    def plus(self, outcomes: Iterable[HostOutcome]) -> "RunResult":
+        """Return the same with outcomes of further hosts."""
+        return replace(self, hosts=(*self.hosts, *outcomes))
 
     def returned(self, name: str) -> dict[str, Mapping[str, object]]:
         """What the task or module called `name` returned last, by host; it must have been named in `collect`."""

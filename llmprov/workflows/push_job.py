@@ -102,13 +102,16 @@ def _wait(url: str, name: str, seconds: float) -> None:
         session.trust_env = False
         while True:
             try:
-                if session.get(f"{url}/v2/", timeout=_ANSWER).status_code == HTTPStatus.OK:
+                answer = session.get(f"{url}/v2/", timeout=_ANSWER)
+                if answer.status_code == HTTPStatus.OK:
                     return
+                said, cause = f"{url}/v2/ answered {answer.status_code} {answer.reason}", None
             except requests.RequestException as error:
-                if time.monotonic() >= deadline:
-                    raise BundleError(
-                        f"no registry answers at {name} after {seconds:.0f} s",
-                        remedy="bring it up: llmprov install --until registry",
-                        details=(str(error),),
-                    ) from error
+                said, cause = str(error), error
+            if time.monotonic() >= deadline:
+                raise BundleError(
+                    f"no registry answers at {name} after {seconds:.0f} s",
+                    remedy="bring it up: llmprov install --until registry",
+                    details=(said,),
+                ) from cause
             pause.wait(_PAUSE)

@@ -159,7 +159,7 @@ def test_stopping_ends_every_process(tmp_path: Path, inventory: Path) -> None:
             stop.set()
 
     with pytest.raises(KeyboardInterrupt):
-        runner.run(_write(tmp_path, WAIT), inventory, on_event=on_event, stop=stop)
+        runner.run(_write(tmp_path, WAIT), inventory, on_event=on_event, stop=(stop,))
     assert len(started) == 1
     assert processes.of_run(started[0]) == []
     assert not started[0].exists()
