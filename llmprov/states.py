@@ -134,3 +134,5 @@ class ApiKey:
     created: str
     key: str = field(repr=False, default="")
     """The key itself, where it was asked for."""
+    models: tuple[str, ...] | None = None
+    """Under which names it may ask for models; None: under all."""

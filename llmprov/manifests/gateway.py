@@ -4,7 +4,7 @@ Objects of two owners: what every request passes is the gateway's, how requests 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Annotated
 
@@ -35,6 +35,9 @@ PATHS = (
     *("/v1/rerank", "/v1/score", "/tokenize"),
 )
 """What reaches an engine. The rest of it (metrics, adapters, caches) is for those who run it."""
+
+type KeyModels = Mapping[str, tuple[str, ...] | None]
+"""Under which names each API key may ask for models; None: under all."""
 
 _GPU_LABEL = "llmprov.io/gpu-mode"
 _IDLE_SECONDS = 1800
@@ -91,6 +94,7 @@ class _GatewayTemplate(GatewayInputs):
     gpu_label: str = _GPU_LABEL
     idle_seconds: int = _IDLE_SECONDS
     lua: str
+    context: Mapping[str, object]
     errors: tuple[_Error, ...]
     refusals: tuple[_Refusal, ...]
     paths: tuple[str, ...] = PATHS
@@ -123,13 +127,19 @@ def namespace_objects() -> tuple[Manifest, ...]:
     return render("gateway-namespace.yaml.j2", _NamespaceInputs())
 
 
-def gateway_objects(inputs: GatewayInputs) -> tuple[Manifest, ...]:
-    """Return what every request passes: the Gateway, its data plane and its policies, without Secrets."""
+def gateway_objects(inputs: GatewayInputs, keys: KeyModels) -> tuple[Manifest, ...]:
+    """Return what every request passes: the Gateway, its data plane and its policies, without Secrets.
+
+    Args:
+        inputs: what they depend on.
+        keys: every API key, and what it may use; any other key may use nothing.
+    """
     return render(
         "gateway.yaml.j2",
         _GatewayTemplate(
             **dict(inputs),
             lua=routing_script(),
+            context=routing_context(keys),
             errors=_local_errors(),
             refusals=_refusals(),
         ),
@@ -167,6 +177,11 @@ def routing_script() -> str:
     return files("llmprov.manifests").joinpath("templates/gateway.lua").read_text(encoding="utf-8")
 
 
+def routing_context(keys: KeyModels) -> dict[str, object]:
+    """Return what the routing script is told of the API keys."""
+    return {"keys": {name: True if models is None else list(models) for name, models in sorted(keys.items())}}
+
+
 def _description(name: str) -> dict[str, object]:
     # Nobody asks a model's age; the field is only there because OpenAI's clients want one.
     return {"id": name, "object": "model", "created": 0, "owned_by": "llmprov"}
@@ -189,7 +204,7 @@ def _local_errors() -> tuple[_Error, ...]:
     key = "No API key, or one that is not valid. Send it as `Authorization: Bearer KEY`."
     busy = "The model cannot take the request now: all of its replicas are busy, starting or gone. Try again."
     return (
-        _Error(statuses=(401, 403), body=_error(key, "invalid_api_key")),
+        _Error(statuses=(401,), body=_error(key, "invalid_api_key")),
         _Error(statuses=(413,), body=_error("The body of the request is too long.", "request_too_large")),
         _Error(statuses=(408,), body=_error("The request took too long to arrive.", "request_timeout")),
         _Error(

@@ -20,16 +20,21 @@ def print_key(key: ApiKey, *, as_json: bool) -> None:
 
 
 def print_keys(keys: Sequence[ApiKey], *, as_json: bool) -> None:
-    """Print the names of keys."""
+    """Print the names of keys, and the models that each may use; in JSON null stands for all."""
     if as_json:
-        out.print_json(json.dumps([{"name": key.name, "created": key.created} for key in keys]))
+        out.print_json(json.dumps([{"name": k.name, "created": k.created, "models": k.models} for k in keys]))
         return
     table = Table(title="API keys", title_justify="left")
-    for column in ("name", "created (UTC)"):
+    for column in ("name", "created (UTC)", "models"):
         table.add_column(column)
     for key in keys:
-        table.add_row(key.name, key.created.partition("+")[0].replace("T", " ") or "-")
+        table.add_row(key.name, key.created.partition("+")[0].replace("T", " ") or "-", _models(key))
     out.print(table)
+
+
+def print_allowed(key: ApiKey) -> None:
+    """Say what a key may use from now on."""
+    err.print(f"{key.name} may use within seconds: {_models(key)}")
 
 
 def print_revoked(name: str) -> None:
@@ -40,3 +45,7 @@ def print_revoked(name: str) -> None:
 def print_text(text: str) -> None:
     """Print text as it is; no markup, no wrapping."""
     sys.stdout.write(text.rstrip("\n") + "\n")
+
+
+def _models(key: ApiKey) -> str:
+    return "all" if key.models is None else ", ".join(key.models) or "none"

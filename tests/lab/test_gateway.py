@@ -7,6 +7,8 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 
@@ -266,11 +268,91 @@ def test_keys_come_and_go(lab: Lab, endpoint: Endpoint, models: list[str]) -> No
 
 
 def accepted(client: openai.OpenAI, model: str) -> bool:
-    """Whether the gateway takes the client's key."""
+    """Whether the gateway takes the client's key, for this model."""
     try:
         return client.models.retrieve(model).id == model
-    except openai.AuthenticationError:
+    except (openai.AuthenticationError, openai.PermissionDeniedError):
         return False
+
+
+@contextmanager
+def limited(lab: Lab, endpoint: Endpoint, model: str) -> Iterator[Endpoint]:
+    """Make a key that may use one model, and wait until the proxies know it."""
+    inventory = str(lab.inventory)
+    key = lab.llmprov("key", "create", "limited", "--model", model, "-i", inventory).stdout.strip()
+    try:
+        own = replace(endpoint, key=key)
+        everywhere(lambda: allowed(own, model), "the new key to be taken")
+        yield own
+    finally:
+        lab.llmprov("key", "revoke", "limited", "-i", inventory)
+
+
+def allowed(endpoint: Endpoint, model: str) -> bool:
+    """Whether the key may use a model, asked by a connection of its own."""
+    with endpoint.client() as client:
+        return accepted(client, model)
+
+
+def everywhere(holds: Callable[[], bool], what: str) -> None:
+    """Wait until it holds several times on end: new connections reach one proxy or the other."""
+    until(lambda: all(holds() for _ in range(6)), seconds=60, what=what)
+
+
+def allow(lab: Lab, *words: str) -> None:
+    """Change what the limited key may use."""
+    lab.llmprov("key", "allow", "limited", *words, "-i", str(lab.inventory))
+
+
+def test_a_key_may_use_only_its_models(lab: Lab, endpoint: Endpoint, post: Post, models: list[str]) -> None:
+    own, other = models[:2]
+    with limited(lab, endpoint, own) as mine, mine.client() as client:
+        listed = lab.llmprov("key", "list", "-i", str(lab.inventory), "--json").json
+        assert {key["name"]: key["models"] for key in listed}["limited"] == [own]
+        assert post(CHAT, key=mine.key, json=question(own)).status_code == HTTPStatus.OK
+        before = tokens(lab, other)
+        for body in (question(other), {**question(other), "stream": True}, {**question(own), "model": "gpt-5"}):
+            assert error_of(post(CHAT, key=mine.key, json=body), HTTPStatus.FORBIDDEN) == "model_not_allowed"
+        own_header = {"x-llmprov-client": "default", "x-llmprov-model": other}
+        refused = post(CHAT, key=mine.key, json=question(other), headers=own_header)
+        assert error_of(refused, HTTPStatus.FORBIDDEN) == "model_not_allowed"
+        assert tokens(lab, other) == before
+        assert [model.id for model in client.models.list()] == [own]
+        with pytest.raises(openai.PermissionDeniedError) as caught:
+            client.models.retrieve(other)
+        assert caught.value.code == "model_not_allowed"
+        stream = client.chat.completions.create(
+            model=own, messages=[{"role": "user", "content": "Hello"}], max_tokens=8, stream=True
+        )
+        assert {chunk.model for chunk in stream} == {own}
+
+
+def test_what_a_key_may_use_is_changed_without_a_cut_request(lab: Lab, endpoint: Endpoint, models: list[str]) -> None:
+    own, other = models[:2]
+    with limited(lab, endpoint, own) as mine:
+        before = pods(lab)
+        with (
+            load(endpoint, Plan([other], concurrency=1, tokens=200), lab_network(lab.inventory)) as theirs,
+            load(mine, Plan([own], concurrency=1), lab_network(lab.inventory)) as running,
+        ):
+            until(lambda: bool(running.outcomes), seconds=120, what="the first answer")
+            allow(lab, "--all")
+            everywhere(lambda: allowed(mine, other), "the other model to be allowed")
+            allow(lab, "--model", own)
+            everywhere(lambda: not allowed(mine, other), "the other model to be forbidden")
+            allow(lab, "--model", own, "--model", other)
+            everywhere(lambda: allowed(mine, other), "the other model to be allowed")
+            with mine.client() as client:
+                assert sorted(model.id for model in client.models.list()) == sorted(models[:2])
+            count = len(running.outcomes), len(theirs.outcomes)
+            until(
+                lambda: len(running.outcomes) > count[0] and len(theirs.outcomes) > count[1],
+                seconds=180,
+                what="answers after the changes",
+            )
+    assert running.report.failures == []
+    assert theirs.report.failures == []
+    assert pods(lab) == before
 
 
 def test_chat_goes_through_the_gateway(lab: Lab, models: list[str]) -> None:

@@ -1,12 +1,19 @@
--- Reads the model's name out of a request's body and puts it into a header, by which the routes are chosen.
+-- Reads the model's name out of a request's body and puts it into a header, by which the routes are chosen, if the key
+-- of the request may use that model. Which models a key may use comes as the filter's context, beside the script.
 --
 -- The reader takes the body apart as JSON does: only a key of the outermost object counts, escapes are decoded, and text
 -- inside strings or nested objects is never mistaken for a key. Of several, the last one counts, as for the engine.
 
 local MODEL = "x-llmprov-model"
+-- Set by the check of the keys: whose key it is.
+local CLIENT = "x-llmprov-client"
+-- Under which the log and the response find what the request brought.
+local NOTES = "llmprov"
 local DEEPEST = 100
 local byte, char, find, format, gsub, sub = string.byte, string.char, string.find, string.format, string.gsub, string.sub
+local gmatch, match = string.gmatch, string.match
 local ESCAPED = {b = "\b", f = "\f", n = "\n", r = "\r", t = "\t"}
+local WITHOUT_PARAMETER = {invalid_json = true, service_unavailable = true}
 local LITERALS = {[102] = "false", [110] = "null", [116] = "true"}
 
 local function is_hex(code)
@@ -166,21 +173,73 @@ function llmprov_model(text)
   return true, model
 end
 
+-- What a key may use: true for every model, else a list of names; nil, which is nothing, for a key that is not known.
+-- False when nothing is known of any key.
+local function models_of(handle, client)
+  local keys = handle:filterContext():get("keys")
+  if type(keys) ~= "table" then return false end
+  return keys[client] or nil
+end
+
+local function may_use(models, model)
+  if models == true then return true end
+  if type(models) ~= "table" then return false end
+  for _, name in ipairs(models) do
+    if name == model then return true end
+  end
+  return false
+end
+
+-- The answer to GET /v1/models without what the key may not use. The text is llmprov's own, so its form is known.
+function llmprov_listing(text, models)
+  local kept = {}
+  for entry, name in gmatch(text, '({"id": "([^"]*)"[^{}]*})') do
+    if may_use(models, name) then kept[#kept + 1] = entry end
+  end
+  return '{"object": "list", "data": [' .. table.concat(kept, ", ") .. "]}"
+end
+
 local function refuse(handle, status, code, message)
   handle:respond(
     {[":status"] = status, ["content-type"] = "application/json"},
     format('{"error":{"message":"%s","type":"invalid_request_error","param":%s,"code":"%s"}}',
-           message, code == "invalid_json" and "null" or '"model"', code))
+           message, WITHOUT_PARAMETER[code] and "null" or '"model"', code))
+end
+
+local function forbid(handle)
+  refuse(handle, "403", "model_not_allowed", "This API key may not use this model. GET /v1/models lists those that it may.")
+end
+
+-- Requests without a body; of these, only those that read about models are answered.
+local function look(handle, headers, models, notes)
+  local path = gsub(headers:get(":path") or "", "%?.*$", "")
+  local named = match(path, "^/v1/models/(.+)$")
+  if named then
+    named = gsub(named, "%%(%x%x)", function(digits) return char(tonumber(digits, 16)) end)
+    if not may_use(models, named) then return forbid(handle) end
+  elseif path == "/v1/models" and models ~= true then
+    notes:set(NOTES, "listing", true)
+  end
+  handle:clearRouteCache()
 end
 
 function envoy_on_request(handle)
   local headers = handle:headers()
   -- A client's own copy would choose the route past the body.
   headers:remove(MODEL)
-  if headers:get(":method") ~= "POST" then
-    handle:clearRouteCache()
-    return
+  local client = headers:get(CLIENT)
+  local notes = handle:streamInfo():dynamicMetadata()
+  if client then
+    notes:set(NOTES, "client", client)
+    -- The log has it now; it is none of the engine's business.
+    headers:remove(CLIENT)
   end
+  local models = models_of(handle, client)
+  if models == false then
+    -- For the moment in which the script is there before its context; Envoy puts the body of every 503 in.
+    return refuse(handle, "503", "service_unavailable", "The gateway is starting.")
+  end
+  if headers:get(":method") ~= "POST" then return look(handle, headers, models, notes) end
   local body = handle:body()
   local whole, model = false, nil
   if body then whole, model = llmprov_model(body:getBytes(0, body:length())) end
@@ -192,9 +251,21 @@ function envoy_on_request(handle)
     refuse(handle, "400", "missing_required_parameter", "You must provide a `model` parameter.")
   elseif #model > 255 or not find(model, "^[%w][%w%._/:@+-]*$") then
     refuse(handle, "404", "model_not_found", "There is no such model. GET /v1/models lists them.")
+  elseif not may_use(models, model) then
+    forbid(handle)
   else
     -- Reading the body took time: the headers from before it cannot be used any more.
     handle:headers():add(MODEL, model)
     handle:clearRouteCache()
   end
+end
+
+function envoy_on_response(handle)
+  local notes = handle:streamInfo():dynamicMetadata():get(NOTES)
+  if not notes or not notes.listing or handle:headers():get(":status") ~= "200" then return end
+  local models = models_of(handle, notes.client)
+  local body = handle:body()
+  if not body then return end
+  local size = body:setBytes(llmprov_listing(body:getBytes(0, body:length()), models))
+  handle:headers():replace("content-length", tostring(size))
 end

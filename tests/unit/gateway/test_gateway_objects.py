@@ -36,11 +36,12 @@ INPUTS = GatewayInputs(
     proxy_memory="512Mi",
     route_namespaces=("llmprov-gateway", "llmprov-models"),
 )
+KEYS = {"team-a": ("smollm2",), "default": None}
 SLASHED = RouteInputs(
     name="llama-70b", served_name="meta-llama/Llama-3.3-70B-Instruct", namespace="llmprov-models", port=8000
 )
 CASES: dict[str, Sequence[Manifest]] = {
-    "gateway": [*namespace_objects(), *gateway_objects(INPUTS)],
+    "gateway": [*namespace_objects(), *gateway_objects(INPUTS, KEYS)],
     "gateway-route": [*model_route(SLASHED), *models_list(["smollm2", SLASHED.served_name], "llmprov-models")],
 }
 
@@ -66,7 +67,7 @@ def of(objects: Sequence[Manifest], kind: str, name: str = "") -> dict[str, obje
 
 
 def test_every_error_has_openais_shape_and_503_says_when_to_come_back() -> None:
-    overrides = of(gateway_objects(INPUTS), "BackendTrafficPolicy")["responseOverride"]
+    overrides = of(gateway_objects(INPUTS, KEYS), "BackendTrafficPolicy")["responseOverride"]
     assert isinstance(overrides, list)
     seen: dict[int, dict[str, object]] = {}
     for override in overrides:
@@ -74,9 +75,16 @@ def test_every_error_has_openais_shape_and_503_says_when_to_come_back() -> None:
         error = json.loads(override["response"]["body"]["inline"])["error"]
         assert set(error) == {"message", "type", "param", "code"}
         seen |= {code["value"]: override["response"] for code in override["match"]["statusCodes"]}
-    assert {401, 403, 413, 503, 504} <= set(seen)
+    assert {401, 413, 503, 504} <= set(seen)
+    assert not {400, 403, 404} & set(seen), "the script says itself what these mean"
     assert seen[503]["header"] == {"set": [{"name": "Retry-After", "value": "5"}]}
     assert "header" not in seen[401]
+
+
+def test_the_script_is_told_what_each_key_may_use() -> None:
+    scripts = of(gateway_objects(INPUTS, KEYS), "EnvoyExtensionPolicy")["lua"]
+    assert isinstance(scripts, list)
+    assert [script["filterContext"] for script in scripts] == [{"keys": {"default": True, "team-a": ["smollm2"]}}]
 
 
 def test_a_model_is_reached_by_the_header_alone_and_only_where_clients_may() -> None:
