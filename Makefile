@@ -8,7 +8,7 @@ INVENTORY ?= inventories/lab
 K ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-lab demo bundle test lint unit lab-test bench molecule wheel clean
+.PHONY: help setup setup-lab demo bundle test lint unit lab-test test-faults bench molecule wheel clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,8 +42,13 @@ lab-test: bundle ## Tests on lab hosts; K=expression chooses
 molecule: bundle ## Role scenarios on lab hosts; K="base node" chooses
 	@scripts/molecule $(K)
 
+test-faults: bundle ## Faults on an installed cluster of their own; K=expression chooses
+	@$(VENV)/pytest tests/faults --durations=15 $(if $(K),-k "$(K)")
+
 bench: bundle ## Speed as ratios within one run
 	@$(VENV)/python -m tests.bench.install
+	@$(VENV)/python -m tests.bench.second_run
+	@$(VENV)/python -m tests.bench.second_run --hosts 100
 
 test: lint bundle unit lab-test ## The whole suite
 

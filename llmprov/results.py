@@ -69,6 +69,21 @@ class Objects:
 
 
 @dataclass(frozen=True)
+class SetAside:
+    """A host that a run went on without: why, and what to do about it; `connection` when it could not be reached."""
+
+    host: str
+    problem: str
+    remedy: str
+    connection: bool = False
+
+    @property
+    def line(self) -> str:
+        """The same as one line."""
+        return f"{self.host}: {self.problem}"
+
+
+@dataclass(frozen=True)
 class InstallResult:
     """A finished install.
 
@@ -81,6 +96,7 @@ class InstallResult:
         objects: None when the install ended before there was a cluster.
         phases: where the time went.
         pulls: images that the workers pulled ahead in this run.
+        set_aside: hosts that the run went on without.
         seconds: from start to end.
     """
 
@@ -93,6 +109,7 @@ class InstallResult:
     phases: tuple[Phase, ...]
     pulls: tuple[Pulled, ...]
     seconds: float
+    set_aside: tuple[SetAside, ...] = ()
 
 
 @dataclass(frozen=True)

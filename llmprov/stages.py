@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 RECORD_SCHEMA = 2
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 RECORD_DIRECTORY = "/var/lib/llmprov/stages"
 # What a role does on the host, as opposed to how it is described or tested.
 _ROLE_PARTS = ("defaults", "files", "handlers", "meta", "tasks", "templates", "vars")
@@ -239,7 +240,7 @@ def role_closure(roles: Path, name: str) -> tuple[Path, ...]:
         if role in found:
             continue
         found[role] = roles / role
-        meta = yaml.safe_load((roles / role / "meta" / "main.yml").read_text(encoding="utf-8"))
+        meta = _yaml(roles / role / "meta" / "main.yml")
         queue += [item["role"] for item in meta.get("dependencies") or ()]
     return tuple(found.values())
 
@@ -255,7 +256,7 @@ def role_digest(role: Path) -> str:
 
 def role_variables(role: Path) -> tuple[str, ...]:
     """Return the names of the variables in a role's argument specification that bear on the host, sorted."""
-    specification = yaml.safe_load((role / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))
+    specification = _yaml(role / "meta" / "argument_specs.yml")
     names = set(specification["argument_specs"]["main"].get("options", {})) - _ABOUT_THE_RUN
     return tuple(sorted(name for name in names if not name.startswith(_ABOUT_OBJECTS)))
 
@@ -278,6 +279,10 @@ def stage_inputs(
 def fingerprint(inputs: Mapping[str, str]) -> str:
     """Return the fingerprint of a stage: one digest over all its inputs."""
     return _digest({"schema": RECORD_SCHEMA, "inputs": dict(inputs)})
+
+
+def _yaml(path: Path) -> Any:  # noqa: ANN401 - YAML
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506 - libyaml's safe loader
 
 
 def _value_digest(name: str, value: object) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from llmprov.bundle.build import Artifact, disk_error
 from llmprov.bundle.catalog import BuiltDebs, BuiltFile, BuiltImage
-from llmprov.bundle.lock import CONTROLLER_REPOSITORY, FILES_REPOSITORY, FILES_TAG, BundleLock, LockedArtifact
+from llmprov.bundle.lock import CONTROLLER_REF, FILES_REF, BundleLock, LockedArtifact
 from llmprov.bundle.oci import TITLE, Descriptor, contents, describe, parse_manifest, write_artifact, write_index
 from llmprov.bundle.recipes import blobs_of
 from llmprov.bundle.store import Blob, BlobStore, distrust, is_stamped, sha256_of, stamp
@@ -15,8 +15,6 @@ from llmprov.bundle.units import size
 from llmprov.errors import BundleError
 from llmprov.progress import Progress
 
-FILES_REF = f"{FILES_REPOSITORY}:{FILES_TAG}"
-CONTROLLER_REF = f"{CONTROLLER_REPOSITORY}:{FILES_TAG}"
 _FILES_TYPE = "application/vnd.llmprov.files.v1"
 _FILE_TYPE = "application/vnd.llmprov.file.v1"
 

@@ -16,6 +16,8 @@ SCHEMA = 1
 FILES_REPOSITORY = "llmprov/files"
 FILES_TAG = "bundle"
 CONTROLLER_REPOSITORY = "llmprov/controller"
+FILES_REF = f"{FILES_REPOSITORY}:{FILES_TAG}"
+CONTROLLER_REF = f"{CONTROLLER_REPOSITORY}:{FILES_TAG}"
 
 
 class LockedArtifact(BaseModel):

@@ -9,8 +9,7 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import Literal
 
-from llmprov.bundle.assemble import FILES_REF
-from llmprov.bundle.lock import BundleLock
+from llmprov.bundle.lock import FILES_REF, BundleLock
 from llmprov.bundle.oci import Descriptor, Manifest, contents, parse_manifest, read_index
 from llmprov.bundle.registry_push import PushClient, RegistryGoneError
 from llmprov.errors import BundleError

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from llmprov.bundle.assemble import CONTROLLER_REF, FILES_REF
-from llmprov.bundle.lock import BundleLock
+from llmprov.bundle.lock import CONTROLLER_REF, FILES_REF, BundleLock
 from llmprov.bundle.oci import Descriptor, contents, parse_manifest, read_index
 from llmprov.bundle.store import Blob, distrust, sha256_of
 from llmprov.errors import BundleError

@@ -5,13 +5,15 @@ from typing import Annotated
 
 import typer
 
+from llmprov.errors import ExitCode
 from llmprov.report import console, progress
 from llmprov.report import install as report
 from llmprov.stages import stage_names
 from llmprov.workflows import install as workflow
 
 
-def _stage(value: str) -> str:
+def stage_name(value: str) -> str:
+    """Refuse a name that is no stage's."""
     if value and value not in stage_names():
         raise typer.BadParameter(f"there is no stage {value!r}; the stages are {', '.join(stage_names())}")
     return value
@@ -22,8 +24,14 @@ def install(
     *,
     inventory: Annotated[Path, typer.Option("--inventory", "-i", metavar="DIR", help="The inventory.")],
     limit: Annotated[str, typer.Option(metavar="PATTERN", help="Only these hosts, as Ansible's --limit.")] = "",
-    until: Annotated[str, typer.Option(metavar="STAGE", callback=_stage, help="Stop after this stage.")] = "",
+    until: Annotated[str, typer.Option(metavar="STAGE", callback=stage_name, help="Stop after this stage.")] = "",
     check: Annotated[bool, typer.Option("--check", help="Change nothing; say what would change.")] = False,
+    repair_drift: Annotated[
+        bool, typer.Option("--repair-drift", help="Also bring back files that somebody else changed.")
+    ] = False,
+    max_failed: Annotated[
+        int | None, typer.Option("--max-failed", min=0, metavar="N", help="Go on without up to N workers that fail.")
+    ] = None,
     skip_preflight: Annotated[bool, typer.Option("--skip-preflight", help="Do not check the hosts first.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -35,8 +43,12 @@ def install(
         until=until,
         check=check,
         preflight=not skip_preflight,
+        repair_drift=repair_drift,
+        max_failed=max_failed,
         verbosity=1 if debug else 0,
     )
     with progress.open() as steps:
         result = workflow.install(request, steps, on_output=console.print_raw if debug or check else None)
     report.print_install(result, as_json=json)
+    if result.set_aside:
+        raise typer.Exit(ExitCode.PARTIAL)

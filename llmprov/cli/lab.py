@@ -21,7 +21,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @app.command()
 def up(
     *,
-    hosts: Annotated[int | None, typer.Option(min=1, max=30, help="One control plane, the others GPU workers.")] = None,
+    hosts: Annotated[int | None, typer.Option(min=1, max=200, help="One control plane, else GPU workers.")] = None,
     file: Annotated[Path | None, typer.Option("-f", "--file", help="A lab.yml; see docs/lab.md.")] = None,
     name: Annotated[str | None, typer.Option(help="The lab's name; labs of different names do not meet.")] = None,
     inventory: Annotated[Path | None, typer.Option(help="Where hosts.yml and ssh.cfg go.")] = None,

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 # In the order in which a newcomer needs them.
 VERBS = (
-    *("init", "inventory", "bundle", "preflight", "install", "status", "chat", "model", "gateway", "key"),
-    *("reset", "lab"),
+    *("init", "inventory", "bundle", "preflight", "plan", "install", "status", "runs"),
+    *("chat", "model", "node", "gateway", "key", "reset", "lab"),
 )
 
 

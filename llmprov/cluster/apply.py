@@ -1,20 +1,17 @@
 """Makes a set of objects be in the cluster, and nothing that used to belong to the set."""
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from llmprov.cluster.client import Cluster, Object
-from llmprov.cluster.crds import wait_established
+from llmprov.cluster.compare import APPLIED, digest, in_sync, marked, with_metadata
+from llmprov.cluster.crds import Definition, wait_established
 from llmprov.cluster.kinds import CRD, JOB, NEVER_PRUNED, ORDER
-from llmprov.cluster.objects import Header, Kind
+from llmprov.cluster.live import MANAGED_BY, SET, Key, LiveObjects, Member, key_of
+from llmprov.cluster.objects import Header
 from llmprov.cluster.wait import Selection, watch_until
 from llmprov.errors import ClusterError, joined
 from llmprov.progress import Progress
-
-MANAGED_BY = "app.kubernetes.io/managed-by"
-SET = "llmprov.io/set"
 
 # A finished Job cannot be changed: it is known by what made it, and made anew when that changes.
 _JOB_HASH = "llmprov.io/job-hash"
@@ -35,6 +32,15 @@ class Applied:
         """How many objects differ from before."""
         return len(self.created) + len(self.changed) + len(self.pruned)
 
+    def plus(self, other: "Applied") -> "Applied":
+        """Return what became of two sets."""
+        return Applied(
+            self.created + other.created,
+            self.changed + other.changed,
+            self.unchanged + other.unchanged,
+            self.pruned + other.pruned,
+        )
+
 
 def apply_set(
     cluster: Cluster,
@@ -42,49 +48,43 @@ def apply_set(
     objects: Sequence[Object],
     progress: Progress,
     *,
+    live: LiveObjects | None = None,
     take_over: bool = False,
     within: str = "",
 ) -> Applied:
     """Apply the objects in an order that works, then delete what carries the set's label and is not among them.
+
+    Nothing is sent for an object that is as it should be.
 
     Args:
         cluster: where to.
         name: the set, a label value: `network`, `models`.
         objects: the whole set; the labels of the set are added here.
         progress: told which object is being applied.
+        live: what was there a moment ago, read for all sets together; None to look now.
         take_over: take fields over that somebody else owns, instead of failing.
-        within: a label selector; of the set only what it selects is looked at and pruned.
+        within: a label selector; of the set only what it selects is looked at (now) and pruned.
 
     Raises:
         ClusterError: an object is refused, or somebody else owns its fields; every such object is named.
     """
-    labelled = [_labelled(item, name) for item in ordered(objects)]
+    labelled = [as_member(item, name) for item in ordered(objects)]
+    headers = [Header.model_validate(item) for item in labelled]
     with progress.step(f"apply {name}") as step:
-        before = _members(cluster, name, within, (Header.model_validate(item).resource for item in labelled))
-        run = _Run(cluster, name, before, take_over=take_over)
-        for done, item in enumerate(labelled):
-            header = Header.model_validate(item)
+        if live is None or within:
+            live = LiveObjects.read(cluster, set_name=name, within=within)
+        live = live.including(cluster, (header.resource for header in headers))
+        run = _Run(cluster, name, live.objects, take_over=take_over)
+        for done, (item, header) in enumerate(zip(labelled, headers, strict=True)):
             step.update(header.label, done=done, total=len(labelled))
             if not run.apply(item, header):
                 break
         if run.refused:
             raise joined(ClusterError, f"{len(run.refused)} objects of {name} were refused", run.refused)
         run.establish()
-        kept = {_key(Header.model_validate(item)) for item in labelled}
-        pruned = _prune(cluster, [member.header for key, member in before.items() if key not in kept])
+        pruned = _prune(cluster, name, leftovers(live, name, headers))
         step.update(f"{len(labelled)} objects", done=len(labelled), total=len(labelled))
     return Applied(tuple(run.created), tuple(run.changed), tuple(run.unchanged), pruned)
-
-
-type _Key = tuple[Kind, str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class _Member:
-    """An object of the set that is there before the run."""
-
-    header: Header
-    content: str
 
 
 @dataclass
@@ -93,7 +93,7 @@ class _Run:
 
     cluster: Cluster
     set_name: str
-    before: Mapping[_Key, _Member]
+    before: Mapping[Key, Member]
     take_over: bool
 
     def __post_init__(self) -> None:
@@ -105,21 +105,24 @@ class _Run:
 
     def apply(self, item: Object, header: Header) -> bool:
         """Apply one object; False when nothing that comes after it could be applied."""
-        before = self.before.get(_key(header))
+        before = self.before.get(key_of(header))
         try:
             if header.resource != CRD:
                 self.establish()
-            after = self._job(item, before) if header.resource == JOB else self._apply(item)
-            if header.resource == CRD:
-                self._definitions.append(header.metadata.name)
+            after = self._job(item, before) if header.resource == JOB else self._apply(marked(item), before)
         except ClusterError as error:
             self.refused.append(error)
             return header.kind != "Namespace"
+        if header.resource == CRD and not Definition.model_validate(after).status.holds("Established"):
+            self._definitions.append(header.metadata.name)
         self._verdict(before, after).append(header.label)
         return True
 
-    def _apply(self, item: Object) -> str:
-        return _content(self.cluster.apply(item, force=self.take_over))
+    def _apply(self, item: Object, before: Member | None) -> Object:
+        """Apply an object unless that would change nothing; return what is there then."""
+        if before is not None and in_sync(item, before.item):
+            return before.item
+        return self.cluster.apply(item, force=self.take_over)
 
     def establish(self) -> None:
         """Wait until the kinds that were defined so far are served."""
@@ -127,18 +130,19 @@ class _Run:
         if names:
             wait_established(self.cluster, names, selector=_selector(self.set_name))
 
-    def _job(self, item: Object, before: _Member | None) -> str:
-        digest = _digest(item)[:16]
+    def _job(self, item: Object, before: Member | None) -> Object:
+        wanted = as_job(item)
         if before is not None:
-            if before.header.metadata.annotations.get(_JOB_HASH) == digest:
-                return before.content
+            if same_job(wanted, before.item):
+                return before.item
             _delete_and_wait(self.cluster, before.header)
-        return self._apply(_with_metadata(item, "annotations", {_JOB_HASH: digest}))
+        return self.cluster.apply(wanted, force=self.take_over)
 
-    def _verdict(self, before: _Member | None, after: str) -> list[str]:
+    def _verdict(self, before: Member | None, after: Object) -> list[str]:
         if before is None:
             return self.created
-        return self.unchanged if before.content == after else self.changed
+        same = before.item is after or _content(before.item) == _content(after)
+        return self.unchanged if same else self.changed
 
 
 def ordered(objects: Iterable[Object]) -> list[Object]:
@@ -147,29 +151,31 @@ def ordered(objects: Iterable[Object]) -> list[Object]:
     return sorted(objects, key=lambda item: ranks.get(Header.model_validate(item).resource, len(ranks)))
 
 
-def _labelled(item: Object, name: str) -> Object:
-    return _with_metadata(item, "labels", {MANAGED_BY: "llmprov", SET: name})
+def as_member(item: Object, name: str) -> Object:
+    """Return an object with the labels of a set."""
+    return with_metadata(item, "labels", {MANAGED_BY: "llmprov", SET: name})
 
 
-def _with_metadata(item: Object, field: str, values: Mapping[str, str]) -> Object:
-    metadata = item["metadata"]
-    if not isinstance(metadata, Mapping):
-        raise TypeError(f"object without metadata: {item}")
-    return {**item, "metadata": {**metadata, field: {**metadata.get(field, {}), **values}}}
+def as_job(item: Object) -> Object:
+    """Return a Job that says what made it."""
+    return with_metadata(item, "annotations", {_JOB_HASH: digest(item)[:16]})
+
+
+def same_job(one: Object, other: Object) -> bool:
+    """Tell whether two Jobs were made from the same manifest."""
+    mark, another = (Header.model_validate(item).metadata.annotations.get(_JOB_HASH) for item in (one, other))
+    return mark == another
+
+
+def leftovers(live: LiveObjects, name: str, wanted: Iterable[Header]) -> tuple[Header, ...]:
+    """Return the members of a set that are not wanted any more and may be deleted."""
+    kept = {key_of(header) for header in wanted}
+    headers = (member.header for key, member in live.members(name).items() if key not in kept)
+    return tuple(header for header in headers if header.kind not in NEVER_PRUNED)
 
 
 def _selector(name: str) -> str:
     return f"{MANAGED_BY}=llmprov,{SET}={name}"
-
-
-def _members(cluster: Cluster, name: str, within: str, kinds: Iterable[Kind]) -> dict[_Key, _Member]:
-    served = cluster.groups()
-    known = [kind for kind in dict.fromkeys((*ORDER, *kinds)) if kind.api_version in served and cluster.serves(kind)]
-    selector = ",".join(filter(None, (_selector(name), within)))
-    listed = (cluster.list(kind, selector=selector).items for kind in known)
-    members = (_Member(Header.model_validate(item), _content(item)) for items in listed for item in items)
-    # What a controller made out of a member (an autoscaler out of a ScaledObject) often has its labels, too.
-    return {_key(member.header): member for member in members if not member.header.metadata.owner_references}
 
 
 def _content(item: Object) -> str:
@@ -177,23 +183,24 @@ def _content(item: Object) -> str:
     metadata = item["metadata"]
     if not isinstance(metadata, Mapping):
         raise TypeError(f"object without metadata: {item}")
-    kept = {key: value for key, value in metadata.items() if key not in {"resourceVersion", "managedFields"}}
-    return _digest({**item, "metadata": kept, "status": None})
+    # A Deployment counts a new annotation as a new generation.
+    moving = {"resourceVersion", "managedFields", "generation"}
+    kept = {key: value for key, value in metadata.items() if key not in moving}
+    notes = {key: value for key, value in (metadata.get("annotations") or {}).items() if key != APPLIED}
+    return digest({**item, "metadata": {**kept, "annotations": notes}, "status": None})
 
 
-def _digest(item: Object) -> str:
-    return hashlib.sha256(json.dumps(item, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _key(header: Header) -> _Key:
-    return header.resource, header.metadata.namespace, header.metadata.name
-
-
-def _prune(cluster: Cluster, leftovers: Sequence[Header]) -> tuple[str, ...]:
-    doomed = [header for header in leftovers if header.kind not in NEVER_PRUNED]
-    for header in reversed(doomed):
+def _prune(cluster: Cluster, name: str, doomed: Sequence[Header]) -> tuple[str, ...]:
+    gone = [header for header in reversed(doomed) if _still_member(cluster, name, header)]
+    for header in gone:
         cluster.delete(header.resource, header.metadata.name, header.metadata.namespace)
-    return tuple(header.label for header in doomed)
+    return tuple(header.label for header in reversed(gone))
+
+
+def _still_member(cluster: Cluster, name: str, header: Header) -> bool:
+    """Tell whether an object is still the set's: another may have taken it over since the snapshot was made."""
+    found = cluster.get(header.resource, header.metadata.name, header.metadata.namespace)
+    return found is not None and Header.model_validate(found).metadata.labels.get(SET) == name
 
 
 def _delete_and_wait(cluster: Cluster, header: Header) -> None:

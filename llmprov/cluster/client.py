@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from http import HTTPStatus
-from pathlib import Path
 from typing import cast
+from urllib.parse import quote
 
 import urllib3
 from kubernetes.client import ApiClient
@@ -14,10 +14,12 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import ResourceNotFoundError
 from kubernetes.dynamic.resource import Resource
+from kubernetes.watch import Watch
 
+from llmprov.cluster.discovery import Discovery
 from llmprov.cluster.objects import Header, Kind
 from llmprov.cluster.problems import classify
-from llmprov.cluster.transport import Request, Response, Route, Transport
+from llmprov.cluster.transport import CONNECT_TIMEOUT, READ_TIMEOUT, Request, Response, Route, Transport
 from llmprov.errors import ClusterError
 
 type Object = Mapping[str, object]
@@ -47,38 +49,32 @@ class WatchExpiredError(Exception):
 
 
 class Cluster:
-    """The Kubernetes API of one cluster.
+    """The Kubernetes API of one cluster; several threads may use it at a time.
 
     Args:
         api: a configured client; its host is replaced when the route is renewed.
         route: finds a new way in when the old one broke.
-        cache: a private file for what the API serves; it must not be shared with other clusters or users.
         patience: seconds to go on trying while the API is away or overloaded.
     """
 
-    def __init__(self, api: ApiClient, route: Route, *, cache: Path, patience: float = 60.0) -> None:
-        self._api = api
+    def __init__(self, api: ApiClient, route: Route, *, patience: float = 60.0) -> None:
         self._transport = Transport(api, route, patience)
-        self._cache = str(cache)
-        self._dynamic: DynamicClient | None = None
+        self._api = DynamicClient(api, discoverer=Discovery)  # type: ignore[no-untyped-call]
 
     def get(self, kind: Kind, name: str, namespace: str = "") -> Object | None:
         """Return one object, or None when there is none."""
         what = f"get {kind.kind} {name}"
-        try:
-            return self._object(what, lambda: self._resource(kind).get(name=name, namespace=namespace or None))
-        except ApiException as error:
-            if error.status == HTTPStatus.NOT_FOUND:
-                return None
-            raise classify(error.status, error.body, what) from error
+        return self._optional(what, self._resource(what, kind).get, **_named(name, namespace))
 
     def list(self, kind: Kind, namespace: str = "", *, selector: str = "", fields: str = "") -> Listing:
         """Return the objects of a kind in a namespace, or in all of them when it is empty."""
-        answer = self._checked(
-            f"list {kind.kind}",
-            lambda: self._resource(kind).get(
-                namespace=namespace or None, label_selector=selector or None, field_selector=fields or None
-            ),
+        what = f"list {kind.kind}"
+        answer = self._object(
+            what,
+            self._resource(what, kind).get,
+            namespace=namespace or None,
+            label_selector=selector or None,
+            field_selector=fields or None,
         )
         meta = cast("Mapping[str, str]", answer["metadata"])
         items = cast("list[dict[str, object]]", answer.get("items") or [])
@@ -88,17 +84,15 @@ class Cluster:
 
     def serves(self, kind: Kind) -> bool:
         """Tell whether the cluster knows a kind."""
-        try:
-            self._transport.retried("discover the API", lambda: self._resource(kind))
-        except ResourceNotFoundError:
-            return False
-        return True
+        return self._found(kind) is not None
+
+    def kinds(self) -> frozenset[Kind]:
+        """Return the kinds that the cluster serves. Asked anew each time."""
+        return self._discovered(self._served.kinds)
 
     def groups(self) -> frozenset[str]:
         """Return the groups and versions that the cluster serves: `v1`, `apps/v1`. Asked anew each time."""
-        with self.open("GET", "/apis") as response:
-            answer = json.loads(response.read())
-        return frozenset({"v1", *(v["groupVersion"] for group in answer["groups"] for v in group["versions"])})
+        return self._discovered(self._served.groups)
 
     def apply(
         self, target: Object, *, force: bool = False, dry_run: bool = False, manager: str = FIELD_MANAGER
@@ -112,43 +106,37 @@ class Cluster:
             manager: who owns the fields; one manager's second application drops what it no longer names.
         """
         header = Header.model_validate(target)
-        return self._checked(
-            f"apply {header.label}",
-            lambda: self._resource(header.resource).server_side_apply(
-                body=target,
-                name=header.metadata.name,
-                namespace=header.metadata.namespace or None,
-                field_manager=manager,
-                force_conflicts=force,
-                **({"dry_run": "All"} if dry_run else {}),
-            ),
+        what, namespace = f"apply {header.label}", header.metadata.namespace
+        return self._object(
+            what,
+            self._place(what, header.resource, namespace).server_side_apply,
+            **_named(header.metadata.name, namespace),
+            body=target,
+            field_manager=manager,
+            force_conflicts=force,
+            dry_run="All" if dry_run else None,
         )
 
     def merge(self, kind: Kind, name: str, patch: Object, *, namespace: str = "", subresource: str = "") -> Object:
         """Patch one object (JSON merge patch), or a subresource of it."""
-        path = f"{subresource} of " if subresource else ""
-
-        def send() -> object:
-            resource = self._resource(kind)
-            target = getattr(resource, subresource) if subresource else resource
-            return target.patch(
-                body=patch, name=name, namespace=namespace or None, content_type=_MERGE, field_manager=FIELD_MANAGER
-            )
-
-        return self._checked(f"patch {path}{kind.kind} {name}", send)
+        what = f"patch {f'{subresource} of ' if subresource else ''}{kind.kind} {name}"
+        place = self._place(what, kind, namespace)
+        if subresource and subresource not in place.subresources:
+            raise _unknown(what)
+        return self._object(
+            what,
+            (place.subresources[subresource] if subresource else place).patch,
+            **_named(name, namespace),
+            body=patch,
+            content_type=_MERGE,
+            field_manager=FIELD_MANAGER,
+        )
 
     def delete(self, kind: Kind, name: str, namespace: str = "") -> None:
         """Delete one object and, in the background, what it owns; it may already be gone."""
         what = f"delete {kind.kind} {name}"
         options = {"propagationPolicy": "Background"}
-        try:
-            self._transport.retried(
-                what,
-                lambda: self._resource(kind).delete(name=name, namespace=namespace or None, body=options),
-            )
-        except ApiException as error:
-            if error.status != HTTPStatus.NOT_FOUND:
-                raise classify(error.status, error.body, what) from error
+        self._optional(what, self._place(what, kind, namespace).delete, **_named(name, namespace), body=options)
 
     def watch(self, kind: Kind, namespace: str, *, selector: str, version: str, seconds: float) -> Iterator[Change]:
         """Yield what changes after `version`; ends after `seconds`, or when the connection does.
@@ -156,18 +144,28 @@ class Cluster:
         Raises:
             WatchExpiredError: the server has forgotten `version`.
         """
-        query = {
-            "watch": "true",
-            "resourceVersion": version,
-            "labelSelector": selector,
-            "timeoutSeconds": str(max(1, int(seconds))),
-            "allowWatchBookmarks": "true",
-        }
-        path = self._transport.retried("discover the API", lambda: self._path(kind, namespace))
+        what = f"watch {kind.kind}"
+        resource = self._resource(what, kind)
+
+        def send(**query: object) -> object:
+            return self._transport.retried(what, lambda: resource.get(serialize=False, **query))
+
+        events = Watch().stream(  # type: ignore[no-untyped-call]
+            send,
+            namespace=namespace or None,
+            label_selector=selector or None,
+            resource_version=version,
+            timeout_seconds=max(1, int(seconds)),
+            allow_watch_bookmarks=True,
+            _request_timeout=(CONNECT_TIMEOUT, seconds + 10),
+        )
         try:
-            request = Request(method="GET", path=path, query=query, read_timeout=seconds + 10)
-            with self._transport.open(request) as response:
-                yield from _changes(response)
+            for event in events:
+                yield Change(event["type"], event["raw_object"])
+        except ApiException as error:
+            if error.status == HTTPStatus.GONE:
+                raise WatchExpiredError from error
+            raise classify(error.status, error.body or error.reason, what) from error
         except urllib3.exceptions.HTTPError:
             return  # the caller watches on from what it has seen
 
@@ -183,8 +181,7 @@ class Cluster:
 
     def version(self) -> str:
         """Return the API server's version, such as `v1.37.2`."""
-        with self.open("GET", "/version") as response:
-            return str(json.loads(response.read())["gitVersion"])
+        return str(self._object("ask for the version", self._api.request, method="get", path="/version")["gitVersion"])
 
     def open(
         self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Object | None = None
@@ -198,44 +195,66 @@ class Cluster:
         """Send a request and hand its response over, whatever its status: what a proxied service answers is its own."""
         return self._transport.exchange(Request(method=method, path=path, body=body, read_timeout=read_timeout))
 
-    def _resource(self, kind: Kind) -> Resource:
-        if self._dynamic is None:
-            self._dynamic = DynamicClient(self._api, cache_file=self._cache)  # type: ignore[no-untyped-call]
-        return cast("Resource", self._dynamic.resources.get(api_version=kind.api_version, kind=kind.kind))
+    @property
+    def _served(self) -> Discovery:
+        return cast("Discovery", self._api.resources)
 
-    def _path(self, kind: Kind, namespace: str) -> str:
-        return str(self._resource(kind).path(namespace=namespace or None))  # type: ignore[no-untyped-call]
-
-    def _checked(self, what: str, send: Callable[[], object]) -> Object:
+    def _found(self, kind: Kind) -> Resource | None:
         try:
-            return self._object(what, send)
+            return self._discovered(lambda: self._served.get(api_version=kind.api_version, kind=kind.kind))
+        except ResourceNotFoundError:
+            return None
+
+    def _resource(self, what: str, kind: Kind) -> Resource:
+        found = self._found(kind)
+        if found is None:
+            raise _unknown(what)
+        return found
+
+    def _place(self, what: str, kind: Kind, namespace: str) -> Resource:
+        """A resource of which one object is meant."""
+        resource = self._resource(what, kind)
+        if resource.namespaced and not namespace:
+            raise ClusterError(f"{what}: it has to be in a namespace, and none is named", remedy="name its namespace")
+        return resource
+
+    def _discovered[T](self, ask: Callable[[], T]) -> T:
+        what = "discover the API"
+        try:
+            return self._transport.retried(what, ask)
         except ApiException as error:
             raise classify(error.status, error.body, what) from error
 
-    def _object(self, what: str, send: Callable[[], object]) -> Object:
+    def _object(self, what: str, operation: Callable[..., Response], **arguments: object) -> Object:
         try:
-            answer = self._transport.retried(what, send)
-        except ResourceNotFoundError as error:
-            raise ClusterError(
-                f"{what}: the cluster does not know this kind of object",
-                remedy="install what defines it first, or correct apiVersion and kind",
-            ) from error
-        return cast("Object", answer.to_dict())  # type: ignore[attr-defined]
+            return self._answer(what, operation, arguments)
+        except ApiException as error:
+            raise classify(error.status, error.body, what) from error
+
+    def _optional(self, what: str, operation: Callable[..., Response], **arguments: object) -> Object | None:
+        try:
+            return self._answer(what, operation, arguments)
+        except ApiException as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return None
+            raise classify(error.status, error.body, what) from error
+
+    def _answer(self, what: str, operation: Callable[..., Response], arguments: Mapping[str, object]) -> Object:
+        def send() -> Object:
+            # As JSON: the library's own objects of it take many times as long, and CRDs are large.
+            response = operation(**arguments, serialize=False, _request_timeout=(CONNECT_TIMEOUT, READ_TIMEOUT))
+            return cast("Object", json.loads(response.read()))
+
+        return self._transport.retried(what, send)
 
 
-def _changes(response: Response) -> Iterator[Change]:
-    buffer = b""
-    for piece in response.stream():
-        buffer += piece
-        *lines, buffer = buffer.split(b"\n")
-        for line in lines:
-            yield _change(json.loads(line))
+def _named(name: str, namespace: str) -> dict[str, str | None]:
+    """Say which object; the library puts names into paths as they are, and those of roles may have any sign."""
+    return {"name": quote(name, safe=""), "namespace": namespace or None}
 
 
-def _change(event: Mapping[str, object]) -> Change:
-    body = cast("Mapping[str, object]", event["object"])
-    if event["type"] == "ERROR":
-        if body.get("code") == HTTPStatus.GONE:
-            raise WatchExpiredError
-        raise classify(int(str(body.get("code", 500))), json.dumps(body), "watch")
-    return Change(str(event["type"]), body)
+def _unknown(what: str) -> ClusterError:
+    return ClusterError(
+        f"{what}: the cluster does not know this kind of object",
+        remedy="install what defines it first, or correct apiVersion and kind",
+    )

@@ -79,6 +79,36 @@ def set_labels(cluster: Cluster, name: str, labels: Mapping[str, str]) -> bool:
     return True
 
 
+def cordon(cluster: Cluster, name: str) -> bool:
+    """Let no new pods onto a node; False when none were let before.
+
+    Raises:
+        ClusterError: there is no such node.
+    """
+    return _schedulable(cluster, name, wanted=False)
+
+
+def uncordon(cluster: Cluster, name: str) -> bool:
+    """Let pods onto a node again; False when they were let before.
+
+    Raises:
+        ClusterError: there is no such node.
+    """
+    return _schedulable(cluster, name, wanted=True)
+
+
+def delete_node(cluster: Cluster, name: str) -> None:
+    """Delete a Node object; it may already be gone. A kubelet that runs there does not bring it back."""
+    cluster.delete(NODE, name)
+
+
+def _schedulable(cluster: Cluster, name: str, *, wanted: bool) -> bool:
+    if _node(cluster, name).spec.unschedulable is not wanted:
+        return False
+    cluster.merge(NODE, name, {"spec": {"unschedulable": None if wanted else True}})
+    return True
+
+
 def _node(cluster: Cluster, name: str) -> Node:
     found = cluster.get(NODE, name)
     if found is None:

@@ -27,6 +27,10 @@ REPLICA_SET = Kind("apps/v1", "ReplicaSet")
 DAEMONSET = Kind("apps/v1", "DaemonSet")
 
 
+LET_GO = "llmprov.io/let-go"
+"""Annotation of a pod that a drain took off its Deployment: the number of replicas that must serve before it goes."""
+
+
 class View(BaseModel):
     """What is read of an API object; fields that llmprov does not use are dropped."""
 
@@ -230,6 +234,11 @@ class Pod(Header):
     def ready(self) -> bool:
         """Whether it serves."""
         return self.status.holds("Ready") and self.metadata.deletion_timestamp is None
+
+    @property
+    def let_go(self) -> bool:
+        """Whether a drain took it off its Deployment: it serves until another replica does."""
+        return LET_GO in self.metadata.annotations
 
     @property
     def ended(self) -> bool:

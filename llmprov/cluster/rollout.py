@@ -49,8 +49,8 @@ class Workload:
     title: str
 
     def owns(self, pod: Pod) -> bool:
-        """Whether a pod is one of its."""
-        return all(pod.metadata.labels.get(key) == value for key, value in self.labels.items())
+        """Whether a pod is one of its; one that a drain let go is not."""
+        return not pod.let_go and all(pod.metadata.labels.get(key) == value for key, value in self.labels.items())
 
 
 type Outcome = tuple[ReplicaTiming, ...] | ClusterError

@@ -1,9 +1,7 @@
 """From a list of control planes to a connected cluster: credentials over SSH, a tunnel to the API, TLS verified."""
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Self
 
 import urllib3
@@ -12,6 +10,7 @@ from kubernetes.client import ApiClient, Configuration
 from llmprov import ssh
 from llmprov.cluster.client import Cluster
 from llmprov.cluster.credentials import ControlPlane, Credentials, read_credentials
+from llmprov.cluster.transport import THREADS
 from llmprov.errors import HostConnectionError
 
 
@@ -28,12 +27,8 @@ def connect(planes: Sequence[ControlPlane], *, patience: float = 60.0) -> Iterat
         ClusterError: there is no cluster yet.
     """
     credentials = _first_credentials(planes)
-    with _TunnelRoute(planes, credentials) as route, tempfile.TemporaryDirectory(prefix="llmprov-api-") as private:
-        api = api_client(route.renew(), credentials)
-        try:
-            yield Cluster(api, route, cache=Path(private, "discovery.json"), patience=patience)
-        finally:
-            api.rest_client.pool_manager.clear()
+    with _TunnelRoute(planes, credentials) as route, api_client(route.renew(), credentials) as api:
+        yield Cluster(api, route, patience=patience)
 
 
 def _first_credentials(planes: Sequence[ControlPlane]) -> Credentials:
@@ -80,9 +75,10 @@ def api_client(url: str, credentials: Credentials) -> ApiClient:
     # A proxy of the environment has no part in a connection to this machine's own tunnel.
     configuration.proxy = None
     api = ApiClient(configuration)
-    # The far end of the tunnel proves who it is by the name in the kubeconfig, not by the tunnel's own address.
+    # The library takes a client key from a file only. The far end of the tunnel proves who it is by the name in the
+    # kubeconfig, not by the tunnel's own address.
     api.rest_client.pool_manager = urllib3.PoolManager(
-        ssl_context=credentials.ssl_context(), server_hostname=credentials.host, maxsize=4, retries=False
+        ssl_context=credentials.ssl_context(), server_hostname=credentials.host, maxsize=THREADS, retries=False
     )
     return api
 

@@ -1,14 +1,13 @@
 """Requests to one cluster's API: tried again over restarts and dropped tunnels, streamed where answers are long."""
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from threading import Event as Signal
-from typing import Protocol
-from urllib.parse import urlencode
+from threading import Lock
+from typing import Protocol, cast
 
 import urllib3
 from kubernetes.client import ApiClient
@@ -17,8 +16,14 @@ from kubernetes.client.exceptions import ApiException
 from llmprov.cluster.problems import classify
 from llmprov.errors import ClusterError, HostConnectionError
 
+THREADS = 8
+"""How many requests may be under way at a time without more connections than are kept."""
+CONNECT_TIMEOUT = 10.0
+READ_TIMEOUT = 60.0
+"""Seconds of silence after which a connection is given up."""
 _PAUSE = 0.5
-_CONNECT_TIMEOUT = 10.0
+# What the library makes of a connection that breaks before TLS is up, as one does whose tunnel has nobody behind it.
+_NO_ANSWER = 0
 _TRANSIENT = frozenset(
     {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
 )
@@ -40,7 +45,7 @@ class Request:
     path: str
     query: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, object] | None = None
-    read_timeout: float = 60.0
+    read_timeout: float = READ_TIMEOUT
 
     @property
     def what(self) -> str:
@@ -63,7 +68,7 @@ class Response(Protocol):
 
 
 class Transport:
-    """Sends requests.
+    """Sends requests; several threads may do so at a time.
 
     Args:
         api: a configured client; its host is replaced when the route is renewed.
@@ -75,20 +80,34 @@ class Transport:
         self._api = api
         self._route = route
         self._patience = patience
+        self._renewing = Lock()
+        self._renewals = 0
 
     def retried[T](self, what: str, send: Callable[[], T]) -> T:
-        """Send until there is an answer; `what` names the request in the error when there is none."""
+        """Send until there is an answer that is not about the API being away or overloaded.
+
+        Args:
+            what: names the request in the error when there is no answer.
+            send: sends it and reads the answer.
+
+        Raises:
+            ApiException: the API refuses the request.
+            ClusterError: it does not answer.
+        """
         deadline = time.monotonic() + self._patience
         while True:
+            renewals = self._renewals
             try:
                 return send()
-            except ApiException as error:
-                if error.status not in _TRANSIENT or time.monotonic() > deadline:
-                    raise
-            except (urllib3.exceptions.HTTPError, OSError) as error:
-                if time.monotonic() > deadline:
+            except (ApiException, urllib3.exceptions.HTTPError, OSError) as error:
+                late = time.monotonic() > deadline
+                if isinstance(error, ApiException) and error.status != _NO_ANSWER:
+                    if late or error.status not in _TRANSIENT:
+                        raise
+                elif late:
                     raise unreachable(what, error) from error
-                self._renew(deadline)
+                else:
+                    self._renew(deadline, renewals)
             Signal().wait(_PAUSE)
 
     @contextmanager
@@ -109,31 +128,35 @@ class Transport:
             response.close()  # not drained: a watch or an answer may be given up half-way
 
     def _send(self, request: Request) -> urllib3.BaseHTTPResponse:
-        response: urllib3.BaseHTTPResponse = self._api.rest_client.pool_manager.request(
+        call = self._api.param_serialize(
             request.method,
-            f"{self._api.configuration.host}{request.path}" + (f"?{urlencode(request.query)}" if request.query else ""),
-            body=None if request.body is None else json.dumps(request.body).encode(),
-            headers={"Content-Type": "application/json", "Accept": "application/json, */*"},
-            timeout=urllib3.Timeout(connect=_CONNECT_TIMEOUT, read=request.read_timeout),
-            preload_content=False,
-            retries=False,
-            redirect=False,
+            request.path,
+            query_params=list(request.query.items()),
+            header_params={"Content-Type": "application/json", "Accept": "application/json, */*"},
+            body=request.body,
         )
-        return response
+        # What the library has read of it is its head; the body is the caller's.
+        answer = self._api.call_api(*call, _request_timeout=(CONNECT_TIMEOUT, request.read_timeout))
+        return cast("urllib3.BaseHTTPResponse", answer.response)
 
-    def _renew(self, deadline: float) -> None:
-        try:
-            self._api.configuration.host = self._route.renew()
-        except HostConnectionError:
-            if time.monotonic() > deadline:
-                raise
+    def _renew(self, deadline: float, renewals: int) -> None:
+        """Find a new way in, unless another thread has done so since the request was sent."""
+        with self._renewing:
+            if self._renewals != renewals:
+                return
+            try:
+                self._api.configuration.host = self._route.renew()
+            except HostConnectionError:
+                if time.monotonic() > deadline:
+                    raise
+            self._renewals += 1
 
 
 def unreachable(what: str, error: Exception) -> ClusterError:
     """Make the error of an API that does not answer, with what its connection died of."""
-    reason = getattr(error, "reason", None) or error
+    reason = str(getattr(error, "reason", None) or error)
     return ClusterError(
         f"{what}: the Kubernetes API does not answer",
         remedy="look at the control plane: llmprov status, then `journalctl -u kubelet` on the host",
-        details=(str(reason),),
+        details=tuple(reason.splitlines()),
     )

@@ -10,10 +10,12 @@ from llmprov.inventory.checks_models import check_models
 from llmprov.inventory.findings import Finding, raise_errors
 from llmprov.inventory.hosts import read_host
 from llmprov.inventory.model_files import model_files, read_models
+from llmprov.inventory.role_values import Resolver
 from llmprov.inventory.settings import default_settings, read_settings
 from llmprov.inventory.source import AnsibleSource, RawHost, source_files
 from llmprov.inventory.values import CONTROL_PLANE, ClusterSettings, Host, Inventory
 from llmprov.inventory.variables import check_variables, role_specs
+from llmprov.paths import content_root
 
 
 def build(path: Path) -> Inventory:
@@ -49,6 +51,7 @@ def build(path: Path) -> Inventory:
         settings=settings,
         models=tuple(model.spec for model in models),
         warnings=tuple(finding.line(path) for finding in findings if finding.warning),
+        resolver=Resolver(source, content_root() / "roles", defaults),
     )
 
 

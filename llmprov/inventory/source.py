@@ -5,7 +5,7 @@ value; it has no public name, which is one reason why ansible-core is pinned bel
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -39,8 +39,8 @@ class UnresolvedError(ValueError):
         remedy: what to do.
     """
 
-    def __init__(self, error: AnsibleError) -> None:
-        super().__init__(str(error.message).strip())
+    def __init__(self, error: AnsibleError, key: str = "") -> None:
+        super().__init__(f"{key}: {error.message}".strip(": "))
         self.encrypted = _is_about_decryption(str(error.message))
         self.remedy = _VAULT_REMEDY if self.encrypted else "correct the template"
 
@@ -141,6 +141,34 @@ class AnsibleSource:
             return plain(Templar(loader=self._loader, variables=variables).template(raw))
         except AnsibleError as error:
             raise UnresolvedError(error) from error
+
+    def resolve_all(
+        self, host: str, keys: Sequence[str], defaults: Mapping[str, object], facts: Mapping[str, object]
+    ) -> dict[str, object]:
+        """Return those of several variables that a host has, as `resolve` does for one.
+
+        Args:
+            host: the host's name.
+            keys: the variables.
+            defaults: role defaults.
+            facts: what templates find under `ansible_facts`.
+
+        Raises:
+            UnresolvedError: of the first that cannot be resolved; its text begins with the variable's name.
+        """
+        written = self._variables.get_vars(host=self._manager.get_host(host))
+        variables = {**defaults, **written, "ansible_facts": facts}
+        templar = Templar(loader=self._loader, variables=variables)
+        found: dict[str, object] = {}
+        for key in keys:
+            if key not in variables:
+                continue
+            raw = variables[key]
+            try:
+                found[key] = plain(templar.template(raw))
+            except AnsibleError as error:
+                raise UnresolvedError(error, key) from error
+        return found
 
     def load_defaults(self, file: Path) -> dict[str, object]:
         """Return a role's `defaults/main.yml` as Ansible reads it: templates stay templates."""

@@ -4,10 +4,10 @@ Nothing here reads a file. `llmprov.inventory.load` fills these values after eve
 `Inventory` holds a valid one.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Protocol, Self, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -89,6 +89,19 @@ class ClusterSettings(Frozen):
         return self
 
 
+@runtime_checkable
+class Resolver(Protocol):
+    """What of an inventory only Ansible can answer."""
+
+    def matching(self, pattern: str) -> tuple[str, ...]:
+        """Return the names of the hosts that an Ansible host pattern chooses."""
+        ...
+
+    def role_values(self, host: str, facts: Mapping[str, object]) -> Mapping[str, object]:
+        """Return every role variable that bears on a host, by name, resolved with what a probe found there."""
+        ...
+
+
 class Inventory(Frozen):
     """A whole, valid inventory."""
 
@@ -99,6 +112,14 @@ class Inventory(Frozen):
     models: tuple[ModelSpec, ...] = ()
     warnings: tuple[str, ...] = ()
     """What is allowed but unwise, one line each."""
+    resolver: Resolver | None = Field(default=None, repr=False, exclude=True)
+
+    @property
+    def ansible(self) -> Resolver:
+        """What only Ansible can answer; an inventory that was not read from files has none."""
+        if self.resolver is None:
+            raise AssertionError("the inventory was not read from files")
+        return self.resolver
 
     @property
     def directory(self) -> Path:
@@ -124,6 +145,10 @@ class Inventory(Frozen):
     def gpu_workers(self) -> tuple[Host, ...]:
         """The workers that have GPUs."""
         return self._in_group(GPU_WORKERS)
+
+    def without(self, names: Collection[str]) -> "Inventory":
+        """Return the same inventory without some hosts; the settings stay."""
+        return self.model_copy(update={"hosts": tuple(host for host in self.hosts if host.name not in names)})
 
     def host(self, name: str) -> Host:
         """Return the host of that name; `KeyError` if there is none."""

@@ -33,6 +33,7 @@ _CONNECTION = frozenset(
 _REMEDY = (
     "see docs/inventory.md for the keys there are; a variable of your own needs a name that starts with " + OWN_PREFIX
 )
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _RELAXED = ("required", "required_if", "default")
 
 
@@ -41,7 +42,7 @@ def role_specs(roles: Path | None = None) -> Specs:
     """Return the specification of every role variable, by name."""
     specs: dict[str, Mapping[str, object]] = {}
     for file in sorted((roles or content_root() / "roles").glob("*/meta/argument_specs.y*ml")):
-        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        content = yaml.load(file.read_text(encoding="utf-8"), Loader=_LOADER) or {}  # noqa: S506 - libyaml's safe one
         for entry_point in (content.get("argument_specs") or {}).values():
             specs.update((entry_point or {}).get("options") or {})
     return specs

@@ -1,5 +1,6 @@
 """The lab's verbs: up, status, down, destroy and the faults. Each reads like its own table of contents."""
 
+import os
 import shutil
 import time
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ from llmprov.lab.cgroups import HostGroup, detect, hosts_of
 from llmprov.lab.host import Host, of
 from llmprov.lab.spec import HostSpec, LabSpec, Suite
 from llmprov.lab.tools import wait_until
-from llmprov.progress import NullProgress, Progress
+from llmprov.progress import NullProgress, NullStep, Progress, Step
 
+_AT_ONCE = 4 * (os.cpu_count() or 1)
 _SSH_TIMEOUT_S = 90
 _POWEROFF_TIMEOUT_S = 60
 
@@ -68,10 +70,8 @@ def up(spec: LabSpec, inventory: Path, progress: Progress | None = None) -> UpRe
         with steps.step("hosts", "files and network"):
             hosts = _make(spec, inventory, bases)
         clock.lap("files and network")
-        with steps.step("boot", f"{len(hosts)} hosts"):
-            for host in hosts:
-                host.start()
-            _await_ssh(hosts)
+        with steps.step("boot", f"{len(hosts)} hosts") as step:
+            _boot(hosts, step)
         clock.lap("boot to SSH")
     return UpResult(status(spec.name), tuple(clock.laps))
 
@@ -128,8 +128,7 @@ def start(name: str, host_name: str, progress: Progress | None = None) -> None:
     with store.locked(name, steps), steps.step("boot", host_name):
         host = find(name, host_name)
         network.create(host.spec, host.lab_files.network)
-        host.start()
-        _await_ssh((host,))
+        _boot((host,), NullStep())
 
 
 def reboot(name: str, host_name: str, progress: Progress | None = None) -> None:
@@ -235,6 +234,16 @@ def _state(host: Host) -> str:
 
 def _accepts_logins(host: Host) -> bool:
     return network.ssh_answers(host.lab_files.network, host.host) and not host.refuses_users()
+
+
+def _boot(hosts: tuple[Host, ...], step: Step) -> None:
+    """Start hosts and wait for their SSH, so many at a time that each can be expected to boot in its time."""
+    for first in range(0, len(hosts), _AT_ONCE):
+        some = hosts[first : first + _AT_ONCE]
+        for host in some:
+            host.start()
+        _await_ssh(some)
+        step.update(some[-1].name, done=first + len(some), total=len(hosts))
 
 
 def _await_ssh(hosts: tuple[Host, ...]) -> None:

@@ -21,17 +21,31 @@ _SETTINGS = (
     "fs/protected_regular",
     "fs/protected_symlinks",
     "kernel/core_pattern",
+    "kernel/keys/maxbytes",
+    "kernel/keys/maxkeys",
     "kernel/keys/root_maxbytes",
     "kernel/keys/root_maxkeys",
     "kernel/panic",
     "kernel/panic_on_oops",
     "kernel/pid_max",
+    "net/ipv4/neigh/default/gc_thresh1",
+    "net/ipv4/neigh/default/gc_thresh2",
+    "net/ipv4/neigh/default/gc_thresh3",
     "vm/max_map_count",
     "vm/overcommit_memory",
     "vm/panic_on_oom",
 )
-# Root's instances are counted over all hosts together; the kernel's 128 are used up by two that run Kubernetes.
-_RAISED = {"fs/inotify/max_user_instances": 8192, "fs/inotify/max_user_watches": 524288}
+# What the kernel counts over all hosts together: root's inotify instances, of whose 128 two hosts that run Kubernetes
+# leave none; keys of the user who logs in, some for every session; neighbours that hosts have spoken with.
+_RAISED = {
+    "fs/inotify/max_user_instances": 8192,
+    "fs/inotify/max_user_watches": 524288,
+    "kernel/keys/maxkeys": 5000,
+    "kernel/keys/maxbytes": 500000,
+    "net/ipv4/neigh/default/gc_thresh1": 8192,
+    "net/ipv4/neigh/default/gc_thresh2": 16384,
+    "net/ipv4/neigh/default/gc_thresh3": 32768,
+}
 
 
 def remember(group: Path, proc: Path = _PROC) -> None:

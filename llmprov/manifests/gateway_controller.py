@@ -42,8 +42,9 @@ def controller_objects(release: Iterable[Manifest], image: str, dns_domain: str)
         objects, "ConfigMap", "envoy-gateway-config", {"data": {"envoy-gateway.yaml": configuration}}
     )
     digest = hashlib.sha256(configuration.encode()).hexdigest()[:16]
-    annotations = {"template": {"metadata": {"annotations": {"llmprov.io/config": digest}}}}
-    objects = addon.patched(objects, "Deployment", CONTROLLER, {"spec": annotations})
+    # An empty list is nothing that the API keeps: with it, the Deployment would never be what was applied.
+    template = {"metadata": {"annotations": {"llmprov.io/config": digest}}, "spec": {"imagePullSecrets": None}}
+    objects = addon.patched(objects, "Deployment", CONTROLLER, {"spec": {"template": template}})
     objects = addon.with_resources(
         objects, CONTROLLER, requests={"cpu": "50m", "memory": "128Mi"}, limits={"memory": "512Mi"}
     )

@@ -23,6 +23,8 @@ def print_install(report: InstallResult, *, as_json: bool) -> None:
     out.print(_phases_table(report))
     out.print()
     _print_models(report)
+    for item in report.set_aside:
+        out.print(f"[red]set aside: {escape(item.line)}[/]\n  remedy: {escape(item.remedy)}")
     changed = sum(outcome.changed for outcome in report.hosts.hosts)
     objects = report.objects.changes if report.objects else 0
     out.print(
@@ -45,6 +47,7 @@ def install_json(report: InstallResult) -> dict[str, object]:
         ],
         "pulls": [{"host": item.host, "image": item.image, "seconds": item.seconds} for item in report.pulls],
         "objects": _objects_json(report.objects),
+        "set_aside": [{"host": item.host, "problem": item.problem, "remedy": item.remedy} for item in report.set_aside],
         "controller_peak_memory_bytes": report.hosts.peak_memory,
         "journal": str(report.hosts.journal),
     }

@@ -8,8 +8,9 @@ from threading import Event
 from typing import cast
 
 from llmprov.bundle.lock import BundleLock
-from llmprov.cluster.apply import Applied, apply_set
+from llmprov.cluster.apply import Applied
 from llmprov.cluster.client import Cluster, Object
+from llmprov.cluster.live import LiveObjects
 from llmprov.cluster.objects import DEPLOYMENT, Kind
 from llmprov.cluster.pods import ReplicaTiming
 from llmprov.cluster.prometheus import instant
@@ -17,7 +18,6 @@ from llmprov.cluster.rollout import Workload, wait_rolled_out
 from llmprov.cluster.wait import Selection, watch_until
 from llmprov.errors import ClusterError, ModelError
 from llmprov.inventory import Inventory, ModelSpec
-from llmprov.manifests import addon
 from llmprov.manifests.autoscaling import (
     ADAPTER,
     NAMESPACE,
@@ -29,7 +29,8 @@ from llmprov.manifests.autoscaling import (
 )
 from llmprov.manifests.model import NAMESPACE as MODELS
 from llmprov.progress import Progress
-from llmprov.workflows.references import pinned
+from llmprov.workflows.object_sets import ObjectSet, apply_sets
+from llmprov.workflows.references import manifests_of, pinned
 from llmprov.workflows.rollout_replicas import SCALED_OBJECT
 
 AUTOSCALING_SET = "autoscaling"
@@ -47,19 +48,28 @@ def images(inventory: Inventory, lock: BundleLock) -> tuple[str, ...]:  # noqa: 
     return IMAGES
 
 
-def apply(api: Cluster, inventory: Inventory, lock: BundleLock, progress: Progress) -> Applied:
+def sets(api: Cluster, inventory: Inventory, lock: BundleLock) -> tuple[ObjectSet, ...]:  # noqa: ARG001 - every station's signature
+    """Return what the station applies.
+
+    Raises:
+        BundleError: the bundle lacks something, or its release of KEDA is not the expected one.
+    """
+    release = manifests_of(inventory, lock, "keda-manifests")
+    operator, adapter = (pinned(lock.image(name)) for name in IMAGES)
+    images_used = KedaImages(operator=operator, adapter=adapter)
+    return (ObjectSet(AUTOSCALING_SET, keda_objects(release, images_used, inventory.settings.dns_domain)),)
+
+
+def apply(
+    api: Cluster, inventory: Inventory, lock: BundleLock, progress: Progress, *, live: LiveObjects | None = None
+) -> Applied:
     """Apply KEDA.
 
     Raises:
         ClusterError: the API refuses an object.
         BundleError: the bundle lacks something, or its release of KEDA is not the expected one.
     """
-    bundle = inventory.settings.bundle_dir
-    release = addon.load(bundle / "blobs" / "sha256" / lock.file("keda-manifests").sha256)
-    operator, adapter = (pinned(lock.image(name)) for name in IMAGES)
-    images_used = KedaImages(operator=operator, adapter=adapter)
-    objects = keda_objects(release, images_used, inventory.settings.dns_domain)
-    return apply_set(api, AUTOSCALING_SET, objects, progress)
+    return apply_sets(api, sets(api, inventory, lock), progress, live=live)
 
 
 def wait(api: Cluster, inventory: Inventory, progress: Progress) -> None:  # noqa: ARG001 - the shape of a station

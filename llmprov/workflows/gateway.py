@@ -9,25 +9,26 @@ from threading import Event
 import urllib3
 
 from llmprov.bundle.lock import BundleLock
-from llmprov.cluster.apply import Applied, apply_set
+from llmprov.cluster.apply import Applied
 from llmprov.cluster.client import Cluster, Object
+from llmprov.cluster.live import LiveObjects
 from llmprov.cluster.objects import DEPLOYMENT, Header
 from llmprov.cluster.rollout import Workload, wait_rolled_out
 from llmprov.cluster.wait import Selection, watch_until
 from llmprov.errors import ClusterError
 from llmprov.inventory import Inventory
-from llmprov.manifests import addon
 from llmprov.manifests import gateway as manifests
 from llmprov.manifests import model as models
 from llmprov.manifests.gateway_controller import CONTROLLER, CONTROLLER_LABELS, controller_objects
-from llmprov.manifests.render import Manifest
 from llmprov.progress import Progress, Step
 from llmprov.workflows.gateway_access import base_url
 from llmprov.workflows.gateway_access import present as present  # noqa: PLC0414 - part of this module's interface
 from llmprov.workflows.gateway_client import GatewayClient, open_gateway
 from llmprov.workflows.gateway_keys import ensure_first_key
+from llmprov.workflows.gateway_limits import key_models
 from llmprov.workflows.gateway_secrets import keys_secret, tls_secrets
-from llmprov.workflows.references import pinned
+from llmprov.workflows.object_sets import ObjectSet, apply_sets
+from llmprov.workflows.references import manifests_of, pinned
 
 DEFINITIONS_SET = "gateway-definitions"
 GATEWAY_SET = "gateway"
@@ -38,6 +39,7 @@ _ANSWER_SECONDS = 120.0
 _PAUSE = 0.5
 # No model is called like this, so the answer is the gateway's own, whichever models are there.
 _NO_MODEL = "llmprov.no-such-model"
+_LIMITED = "model_not_allowed"
 
 
 def images(inventory: Inventory, lock: BundleLock) -> tuple[str, ...]:  # noqa: ARG001 - the shape of a station
@@ -45,7 +47,29 @@ def images(inventory: Inventory, lock: BundleLock) -> tuple[str, ...]:  # noqa: 
     return IMAGES
 
 
-def apply(cluster: Cluster, inventory: Inventory, lock: BundleLock, progress: Progress) -> Applied:
+def sets(cluster: Cluster, inventory: Inventory, lock: BundleLock) -> tuple[ObjectSet, ...]:
+    """Return what the station applies; a certificate that is due is made, but only applying it keeps it.
+
+    Raises:
+        BundleError: the bundle lacks something, or its release of Envoy Gateway is not the expected one.
+        InventoryError: the operator's certificate is not usable.
+    """
+    release = manifests_of(inventory, lock, "envoy-gateway-manifests")
+    image = pinned(lock.image("envoy-gateway"))
+    objects: tuple[Object, ...] = (
+        *manifests.namespace_objects(),
+        *controller_objects(release, image, inventory.settings.dns_domain),
+        *tls_secrets(cluster, inventory),
+        keys_secret(),
+        *manifests.gateway_objects(inputs(inventory, lock), key_models(cluster)),
+    )
+    definitions = manifests_of(inventory, lock, "gateway-api-crds")
+    return ObjectSet(DEFINITIONS_SET, definitions), ObjectSet(GATEWAY_SET, objects)
+
+
+def apply(
+    cluster: Cluster, inventory: Inventory, lock: BundleLock, progress: Progress, *, live: LiveObjects | None = None
+) -> Applied:
     """Apply the gateway; the first time with an API key `default`.
 
     Raises:
@@ -53,24 +77,9 @@ def apply(cluster: Cluster, inventory: Inventory, lock: BundleLock, progress: Pr
         BundleError: the bundle lacks something, or its release of Envoy Gateway is not the expected one.
         InventoryError: the operator's certificate is not usable.
     """
-    definitions = apply_set(cluster, DEFINITIONS_SET, _file(inventory, lock, "gateway-api-crds"), progress)
-    release = _file(inventory, lock, "envoy-gateway-manifests")
-    image = pinned(lock.image("envoy-gateway"))
-    objects: list[Object] = [
-        *manifests.namespace_objects(),
-        *controller_objects(release, image, inventory.settings.dns_domain),
-        *tls_secrets(cluster, inventory),
-        keys_secret(),
-        *manifests.gateway_objects(inputs(inventory, lock)),
-    ]
-    applied = apply_set(cluster, GATEWAY_SET, objects, progress)
+    applied = apply_sets(cluster, sets(cluster, inventory, lock), progress, live=live)
     ensure_first_key(cluster)
-    return Applied(
-        definitions.created + applied.created,
-        definitions.changed + applied.changed,
-        definitions.unchanged + applied.unchanged,
-        definitions.pruned + applied.pruned,
-    )
+    return applied
 
 
 def inputs(inventory: Inventory, lock: BundleLock) -> manifests.GatewayInputs:
@@ -122,10 +131,6 @@ def wait_models(cluster: Cluster, inventory: Inventory, progress: Progress) -> N
         _until(step, lambda: _model_answers(client, names))
 
 
-def _file(inventory: Inventory, lock: BundleLock, name: str) -> tuple[Manifest, ...]:
-    return addon.load(inventory.settings.bundle_dir / "blobs" / "sha256" / lock.file(name).sha256)
-
-
 def _wait_deployed(cluster: Cluster) -> None:
     """Wait until the controller has made the proxies' Deployment."""
 
@@ -154,9 +159,12 @@ def _until(step: Step, check: Callable[[], str]) -> None:
 
 def _own_answers(client: GatewayClient) -> str:
     body = {"model": _NO_MODEL, "messages": []}
-    return _differs(client, body, key="", status=401, code="invalid_api_key") or _differs(
-        client, body, key=None, status=404, code="model_not_found", naming=_NO_MODEL
-    )
+    if wrong := _differs(client, body, key="", status=401, code="invalid_api_key"):
+        return wrong
+    wrong = _differs(client, body, key=None, status=404, code="model_not_found", naming=_NO_MODEL)
+    # Where there is no key that may use every model.
+    limited = wrong and not _differs(client, body, key=None, status=403, code=_LIMITED)
+    return "" if limited else wrong
 
 
 def _differs(
@@ -182,6 +190,8 @@ def _model_answers(client: GatewayClient, names: Sequence[str]) -> str:
                 seen, text = response.status, response.read().decode(errors="replace")
         except urllib3.exceptions.HTTPError as error:
             return f"{name}: {error}"
+        if seen == HTTPStatus.FORBIDDEN and f'"{_LIMITED}"' in text:
+            continue  # all keys are limited, and this one to other models
         if seen != HTTPStatus.OK:
             return f"{name}: {seen}: {text[:200]}"
         if not json.loads(text).get("choices"):

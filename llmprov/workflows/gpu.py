@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from llmprov.bundle.lock import BundleLock
 from llmprov.cluster import nodes
-from llmprov.cluster.apply import apply_set
 from llmprov.cluster.client import Cluster, Object
+from llmprov.cluster.live import LiveObjects
 from llmprov.cluster.objects import DAEMONSET, NODE, Node
 from llmprov.cluster.rollout import Workload, wait_rolled_out
 from llmprov.cluster.wait import Selection, watch_until
@@ -15,6 +15,7 @@ from llmprov.manifests import device_plugin
 from llmprov.manifests.device_plugin import GPU_MODE_LABEL, GPU_RESOURCE
 from llmprov.manifests.render import Manifest
 from llmprov.progress import Progress
+from llmprov.workflows.object_sets import ObjectSet, apply_sets
 from llmprov.workflows.references import pinned
 
 SET = "gpu"
@@ -27,15 +28,26 @@ def images(inventory: Inventory, lock: BundleLock) -> tuple[str, ...]:  # noqa: 
     return _names(inventory.settings.gpu_mode) if inventory.gpu_workers else ()
 
 
-def apply(api: Cluster, inventory: Inventory, lock: BundleLock, progress: Progress) -> int:
+def node_labels(inventory: Inventory) -> Mapping[str, Mapping[str, str]]:
+    """Return the labels that nodes get, by the node's name."""
+    return {host.name: {GPU_MODE_LABEL: inventory.settings.gpu_mode} for host in inventory.gpu_workers}
+
+
+def sets(api: Cluster, inventory: Inventory, lock: BundleLock) -> tuple[ObjectSet, ...]:  # noqa: ARG001 - every station's signature
+    """Return what the station applies besides the labels of nodes."""
+    return (ObjectSet(SET, _objects(inventory, lock)),)
+
+
+def apply(
+    api: Cluster, inventory: Inventory, lock: BundleLock, progress: Progress, *, live: LiveObjects | None = None
+) -> int:
     """Label the GPU workers and apply the device plugin of the inventory's GPU mode.
 
     Returns:
         How many nodes and objects changed.
     """
-    mode = inventory.settings.gpu_mode
-    labelled = [nodes.set_labels(api, host.name, {GPU_MODE_LABEL: mode}) for host in inventory.gpu_workers]
-    return sum(labelled) + apply_set(api, SET, _objects(inventory, lock), progress).changes
+    labelled = [nodes.set_labels(api, name, labels) for name, labels in node_labels(inventory).items()]
+    return sum(labelled) + apply_sets(api, sets(api, inventory, lock), progress, live=live).changes
 
 
 def wait(api: Cluster, inventory: Inventory, progress: Progress) -> None:

@@ -1,13 +1,14 @@
-"""From bare hosts to models that answer.
+"""From bare hosts to models that answer; from a cluster that stands to what the inventory says today.
 
-The critical path is the pull of the engine's image and the start of the engine; everything else runs beside it:
+What is already true costs a look. Of a first install the critical path is the pull of the engine's image and the start
+of the engine; everything else runs beside it:
 
-    inventory → bundle → preflight → hosts (Ansible, stage by stage) → objects (network, GPUs, models) → ready
-                                   └ push: files, engine, the rest ─ pull on the GPU workers ┘
+    inventory → bundle → survey → preflight → hosts (Ansible) → objects (network, GPUs, models) → ready
+                                            └ push: files, engine, the rest ─ pull on the GPU workers ┘
 """
 
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,22 +16,29 @@ from llmprov import inventory as inventories
 from llmprov import paths, runner
 from llmprov.bundle.lock import BundleLock
 from llmprov.bundle.push import Selection
+from llmprov.errors import HostConnectionError
 from llmprov.inventory import Inventory
+from llmprov.plans import Plan, Verdict
 from llmprov.progress import Progress
 from llmprov.results import InstallResult, Objects, Pulled
-from llmprov.runner import Journal, Options, RunEvent, RunResult, Status
-from llmprov.stages import STAGES, Runner, Stage, stage_names, stages_until
+from llmprov.runner import HostOutcome, Journal, Options, RunEvent, RunResult, Status
+from llmprov.stages import Runner, Stage, stage_names
 from llmprov.workflows import preflight
 from llmprov.workflows.host_steps import HostSteps
 from llmprov.workflows.install_bundle import require_whole
-from llmprov.workflows.install_images import Staged, pulls, staged_images
+from llmprov.workflows.install_images import pulls
 from llmprov.workflows.install_objects import apply_objects
+from llmprov.workflows.lock import Operator, only_operator
 from llmprov.workflows.phases import Phases
+from llmprov.workflows.plan import chosen_hosts, chosen_stages
 from llmprov.workflows.push_beside import PushBeside
 from llmprov.workflows.push_job import PushJob
-from llmprov.workflows.stations import station_images
+from llmprov.workflows.quarantine import Quarantine
+from llmprov.workflows.survey import Survey, survey
 
 _REGISTRY_SECONDS = 1800.0
+_NOBODY = "all:!all"
+_JOINING = ("control_plane", "worker")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +51,8 @@ class Request:
         until: last stage; empty for all.
         check: change nothing, say what would change.
         preflight: check the hosts first.
+        repair_drift: also bring back files that somebody else changed.
+        max_failed: how many workers may be set aside; None: as many as leave one, once there is a cluster.
         verbosity: of Ansible, 0 to 4.
     """
 
@@ -51,6 +61,8 @@ class Request:
     until: str = ""
     check: bool = False
     preflight: bool = True
+    repair_drift: bool = False
+    max_failed: int | None = None
     verbosity: int = 0
 
 
@@ -68,16 +80,30 @@ def install(request: Request, progress: Progress, *, on_output: Callable[[str], 
     """
     journal = Journal.create("install")
     phases = Phases(journal, progress)
-    with journal.whole_run("install"):
+    with journal.whole_run("install", request.inventory), ExitStack() as held:
         cluster = _inventory(request, phases, progress)
         with phases.phase("bundle"):
             lock = require_whole(cluster.settings.bundle_dir, progress)
-            images = _images(request, cluster, lock)
-        warnings = (*cluster.warnings, *_preflight(request, cluster, phases, progress))
-        run = _Run(request, cluster, lock, images, journal, phases, progress)
-        with PushBeside(run.push_job(), phases) as push:
-            hosts, changes = run.hosts(push, on_output)
-            objects = run.objects(push) if _reaches_objects(request) else None
+        operator, away = (None, None) if request.check else _only_operator(cluster, journal, progress, held)
+        found = _survey(request, cluster, lock, phases, progress)
+        _record(journal, found.plan)
+        run = _Run(
+            request=request,
+            cluster=cluster,
+            lock=lock,
+            found=found,
+            operator=operator,
+            quarantine=Quarantine(cluster, max_failed=request.max_failed, cluster_exists=found.cluster_exists),
+            journal=journal,
+            phases=phases,
+            progress=progress,
+        )
+        warnings = (*cluster.warnings, *run.fit())
+        if away is not None:
+            raise away
+        push = held.enter_context(PushBeside(run.push_job(), phases))
+        hosts, changes = run.hosts(push, on_output)
+        objects = run.objects(push) if _reaches_objects(request) else None
         return InstallResult(
             inventory=request.inventory,
             check=request.check,
@@ -88,7 +114,18 @@ def install(request: Request, progress: Progress, *, on_output: Callable[[str], 
             phases=phases.table,
             pulls=run.pulls(objects),
             seconds=phases.seconds,
+            set_aside=run.quarantine.hosts,
         )
+
+
+def _only_operator(
+    cluster: Inventory, journal: Journal, progress: Progress, held: ExitStack
+) -> tuple[Operator | None, HostConnectionError | None]:
+    """Be the only operator from now on; a first control plane that is away is told of later, with all other hosts."""
+    try:
+        return held.enter_context(only_operator(cluster, "install", journal.run_id, progress)), None
+    except HostConnectionError as error:
+        return None, error
 
 
 def _inventory(request: Request, phases: Phases, progress: Progress) -> Inventory:
@@ -99,22 +136,11 @@ def _inventory(request: Request, phases: Phases, progress: Progress) -> Inventor
     return cluster
 
 
-def _preflight(request: Request, cluster: Inventory, phases: Phases, progress: Progress) -> tuple[str, ...]:
-    """Check the hosts; return and say what somebody should know although it does not stop the install."""
-    if not request.preflight:
-        return ()
-    with phases.timed("preflight"):
-        report = preflight.run(cluster, progress, limit=request.limit)
-    warnings = tuple(finding.line for finding in report.warnings)
-    for warning in warnings:
-        progress.note(warning)
-    report.raise_for_errors()
-    return warnings
-
-
-def _images(request: Request, cluster: Inventory, lock: BundleLock) -> Staged:
-    names = _names(request)
-    return staged_images(cluster.models if "models" in names else (), lock, station_images(cluster, lock, names))
+def _survey(request: Request, cluster: Inventory, lock: BundleLock, phases: Phases, progress: Progress) -> Survey:
+    with phases.timed("survey"):
+        return survey(
+            cluster, lock, _stages(request), progress, chosen=chosen_hosts(cluster, request.limit), objects=False
+        )
 
 
 def _reaches_objects(request: Request) -> bool:
@@ -122,33 +148,67 @@ def _reaches_objects(request: Request) -> bool:
 
 
 def _stages(request: Request) -> tuple[Stage, ...]:
-    return stages_until(request.until) if request.until else STAGES
+    return tuple(chosen_stages(request.until))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Run:
     """What the parts of one install share."""
 
     request: Request
     cluster: Inventory
     lock: BundleLock
-    images: Staged
+    found: Survey
+    operator: Operator | None
+    quarantine: Quarantine
     journal: Journal
     phases: Phases
     progress: Progress
 
+    @property
+    def work(self) -> Mapping[str, tuple[str, ...]]:
+        """The hosts to work on, by stage: those of the plan that were not set aside."""
+        planned = self.found.plan.to_run(repair_drift=self.request.repair_drift)
+        left = {
+            stage: tuple(host for host in hosts if host not in self.quarantine.names)
+            for stage, hosts in planned.items()
+        }
+        return {stage: hosts for stage, hosts in left.items() if hosts}
+
+    def fit(self) -> tuple[str, ...]:
+        """Check the hosts that are to be worked on; return what somebody should know although it stops nothing."""
+        self._say_drift()
+        chosen = chosen_hosts(self.cluster, self.request.limit) or tuple(host.name for host in self.cluster.hosts)
+        silent = [item for item in self.found.unprobed if item.host in chosen]
+        hosts = dict.fromkeys(host for hosts in self.work.values() for host in hosts)
+        if self.request.preflight and not self.found.cluster_exists:
+            hosts |= dict.fromkeys(item.host for item in silent)  # preflight says more of them, and of all others
+            silent = []
+        self.quarantine.unprobed(silent)
+        if not (self.request.preflight and hosts):
+            return ()
+        with self.phases.timed("preflight"):
+            report = preflight.run(self.cluster, self.progress, limit=",".join(hosts))
+        warnings = tuple(finding.line for finding in report.warnings)
+        for warning in warnings:
+            self.progress.note(warning)
+        self.quarantine.unfit(report)
+        return warnings
+
     def push_job(self) -> PushJob:
         """Return the push of all that hosts and pods need; it waits for the registry that the hosts' stages bring."""
         return PushJob.to_cluster(
-            self.cluster, Selection(files=True, images=self.images.push_order), patience=_REGISTRY_SECONDS
+            self.cluster, Selection(files=True, images=self.found.images.push_order), patience=_REGISTRY_SECONDS
         )
 
     def hosts(self, push: PushBeside, on_output: Callable[[str], None] | None) -> tuple[RunResult, tuple[str, ...]]:
-        """Bring the hosts to Ready; what they fetch is pushed meanwhile."""
-        steps = HostSteps(self.progress, self.phases)
-        changes: list[str] = []
-        if "registry" in _names(self.request) and not self.request.check:
+        """Bring the hosts to Ready; what they fetch is pushed meanwhile. Where nothing is to be done, nothing runs."""
+        if self.found.plan.push and not self.request.check:
             push.start()
+        changes: list[str] = []
+        if not self.work:
+            return self._untouched(), ()
+        steps = HostSteps(self.progress, self.phases)
 
         def follow(event: RunEvent) -> None:
             steps.take(event)
@@ -164,29 +224,32 @@ class _Run:
                     journal=self.journal,
                     on_event=follow,
                     on_output=on_output,
-                    stop=push.failed,
+                    stop=(push.failed, *([self.operator.lost] if self.operator else [])),
                 )
             except KeyboardInterrupt:
                 if push.failed.is_set():
                     push.wait()  # says what went wrong
                 raise
-            result.raise_for_failures("install")
-        return result, tuple(changes)
+            self.quarantine.failed(result)
+        return self._with_untouched(result), tuple(changes)
 
     def objects(self, push: PushBeside) -> Objects:
-        """Bring network, GPUs and models to Ready."""
+        """Bring network, GPUs and models to Ready, on the hosts that are members of the cluster by now."""
         return apply_objects(
-            self.cluster,
+            self.cluster.without(self._no_members()),
             self.lock,
-            stages=_names(self.request),
+            stages=[stage.name for stage in _stages(self.request)],
+            settled=not self.work,
             push=push,
             phases=self.phases,
             progress=self.progress,
+            operator=self.operator,
         )
 
     def pulls(self, objects: Objects | None) -> tuple[Pulled, ...]:
         """Ask the workers how long this run's pulls took, once models answer."""
-        found = pulls(self.cluster.gpu_workers, within=self.phases.seconds) if objects is not None else ()
+        pulling = [self.cluster.host(name) for name in self._prepulling()]
+        found = pulls(pulling, within=self.phases.seconds) if objects is not None else ()
         for pulled in found:
             self.journal.record("pull", host=pulled.host, image=pulled.image, seconds=pulled.seconds)
         for start in objects.starts if objects is not None else ():
@@ -194,20 +257,64 @@ class _Run:
         return found
 
     def _options(self) -> Options:
-        tags = tuple(name for name in _names(self.request) if name in stage_names(runner=Runner.ANSIBLE))
-        stage_models = "models" in _names(self.request)
+        work = self.work
+        joining = [host for stage in _JOINING for host in work.get(stage, ())]
+        hosts = {
+            # Each role checks its arguments whatever --tags says: a play without work must have no hosts.
+            **dict.fromkeys(stage_names(runner=Runner.ANSIBLE), ()),
+            **work,
+            "probe": tuple(dict.fromkeys(host for names in work.values() for host in names)),
+            "ready": tuple(dict.fromkeys(joining)),
+            "prepull": self._prepulling(),
+        }
         return Options(
-            limit=self.request.limit,
-            tags=(*tags, "prepull") if stage_models else tags,
+            tags=(*work, *(["prepull"] if hosts["prepull"] else [])),
             extra_vars={
                 "registry_push": "none",
-                "prepull_images": list(self.images.references),
+                "prepull_images": list(self.found.images.references),
+                "llmprov_hosts": {stage: ",".join(names) or _NOBODY for stage, names in hosts.items()},
             },
             check=self.request.check,
             diff=self.request.check,
             verbosity=self.request.verbosity,
         )
 
+    def _prepulling(self) -> tuple[str, ...]:
+        """Return the GPU workers that are on their way into the cluster: theirs is the pull that is waited for."""
+        wanted = any(stage.name == "models" for stage in _stages(self.request))
+        joined = {probe.host for probe in self.found.probes if probe.joined}
+        joining = set(self.work.get("worker", ())) - joined
+        return tuple(host.name for host in self.cluster.gpu_workers if wanted and host.name in joining)
 
-def _names(request: Request) -> tuple[str, ...]:
-    return tuple(stage.name for stage in _stages(request))
+    def _no_members(self) -> frozenset[str]:
+        joined = {probe.host for probe in self.found.probes if probe.joined}
+        joined |= {host for stage in _JOINING for host in self.work.get(stage, ())}
+        return frozenset(host.name for host in self.cluster.hosts if host.name not in joined - self.quarantine.names)
+
+    def _untouched(self) -> RunResult:
+        return self._with_untouched(RunResult(rc=0, seconds=0.0, hosts=(), journal=self.journal.path))
+
+    def _with_untouched(self, result: RunResult) -> RunResult:
+        """Add the chosen hosts on which nothing ran."""
+        seen = {outcome.host for outcome in result.hosts}
+        chosen = dict.fromkeys(item.host for item in self.found.plan.stages)
+        return result.plus(HostOutcome(name) for name in chosen if name not in seen)
+
+    def _say_drift(self) -> None:
+        drifted = [item for item in self.found.plan.stages if item.verdict is Verdict.DRIFTED]
+        if drifted and not self.request.repair_drift:
+            paths_of = [f"{item.host}:{drift.path}" for item in drifted for drift in item.drifts]
+            self.progress.note(
+                f"changed by somebody else and left as they are: {', '.join(paths_of)} "
+                "(llmprov plan --diff shows how, install --repair-drift brings them back)"
+            )
+
+
+def _record(journal: Journal, plan: Plan) -> None:
+    """Journal why each stage is run."""
+    for item in plan.stages:
+        if item.verdict is not Verdict.IN_SYNC:
+            why = [*item.reasons, *(drift.path for drift in item.drifts)]
+            journal.record(
+                "plan", host=item.host, stage=item.stage, verdict=str(item.verdict), reasons="; ".join(why) or None
+            )

@@ -1,10 +1,11 @@
 """The part of an install that lives in Kubernetes: nodes Ready, the stations, the models."""
 
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 
 from llmprov.bundle.lock import BundleLock
 from llmprov.cluster.client import Cluster
+from llmprov.cluster.live import LiveObjects
 from llmprov.cluster.objects import POD, Header
 from llmprov.inventory import Inventory
 from llmprov.manifests.model import MODEL_LABEL, NAMESPACE
@@ -12,9 +13,11 @@ from llmprov.progress import Progress
 from llmprov.results import EngineStart, Objects, Served
 from llmprov.workflows import cluster as clusters
 from llmprov.workflows import gateway, models
+from llmprov.workflows.lock import Operator
 from llmprov.workflows.phases import Phases
+from llmprov.workflows.plan_objects import MODELS, plan_objects
 from llmprov.workflows.push_beside import PushBeside
-from llmprov.workflows.stations import stations_of
+from llmprov.workflows.stations import Station, stations_of
 
 
 def apply_objects(
@@ -22,55 +25,118 @@ def apply_objects(
     lock: BundleLock,
     *,
     stages: Collection[str],
+    settled: bool,
     push: PushBeside,
     phases: Phases,
     progress: Progress,
+    operator: Operator | None = None,
 ) -> Objects:
-    """Bring about the wanted ones of the stages that Python owns.
+    """Bring about the wanted ones of the stages that Python owns; what is as it should be is only looked at.
 
     Args:
         inventory: whose hosts have joined.
         lock: pins the images.
         stages: names of wanted stages; others are left out.
+        settled: whether nothing was done on hosts: then only what changes is waited for.
         push: of the images; waited for before a pod names them.
         phases: gets the parts' times.
         progress: shows what is waited for.
+        operator: learns that there is a cluster now.
     """
-    done = Objects()
-    stations = stations_of(stages)
     with clusters.open_cluster(inventory) as api:
+        if operator is not None:
+            operator.cluster_is_up(api)
         with phases.timed("nodes ready"):
             clusters.wait_nodes(api, inventory, progress)
         with phases.timed("wait for the push"):
             push.wait()
-        for station in stations:
-            with phases.timed(f"apply {station.stage}"):
-                done = done.plus(station.changes(api, inventory, lock, progress))
-        for station in stations:
-            if station.first:
-                with phases.timed(station.stage):
-                    station.wait(api, inventory, progress)
-        before = _replicas(api)
-        if "models" in stages:
-            with phases.timed("apply models"):
-                deployed = models.deploy(api, inventory, lock, progress)
-            done = done.plus(deployed.changes)
-        for station in stations:
-            if not station.first:
-                with phases.timed(station.stage):
-                    station.wait(api, inventory, progress)
-        if "models" in stages:
-            with phases.timed("models"):
-                ready = models.wait_ready(api, inventory, progress, deployed)
-                done = replace(done, models=_served(ready), starts=_starts(ready, before))
+        with phases.timed("compare objects"):
+            run = _Run(
+                api=api,
+                inventory=inventory,
+                lock=lock,
+                live=LiveObjects.read(api),
+                phases=phases,
+                progress=progress,
+                operator=operator,
+                before=_replicas(api),
+            )
+            open_stages = run.unfinished(stages) if settled else frozenset(stages)
+        run.apply(stations_of(open_stages))
+        if MODELS in open_stages:
+            run.deploy(stations_of(stages))
+        run.wait(stations_of(open_stages))
+        if MODELS in open_stages:
+            run.wait_models()
             if "gateway" in stages:
                 with phases.timed("models behind the gateway"):
                     gateway.wait_models(api, inventory, progress)
-    return done
+    served = _served(inventory) if MODELS in stages else ()
+    return replace(run.done, models=served)
 
 
-def _served(ready: Collection[models.ReadyModel]) -> tuple[Served, ...]:
-    return tuple(Served(model.name, model.endpoint) for model in ready)
+@dataclass(kw_only=True)
+class _Run:
+    """What the parts of one run share, and what it has done so far."""
+
+    api: Cluster
+    inventory: Inventory
+    lock: BundleLock
+    live: LiveObjects
+    phases: Phases
+    progress: Progress
+    operator: Operator | None
+    done: Objects = field(default_factory=Objects)
+    deployed: models.Deployed | None = None
+    before: frozenset[str] = frozenset()
+    """Names of the models' pods that were there already."""
+
+    def unfinished(self, stages: Collection[str]) -> frozenset[str]:
+        """Return the stages of which an object is to be changed, or something does not work."""
+        if self.live.unmarked:
+            return frozenset(stages)  # an older llmprov applied objects: from now on they say what they were made of
+        plans, troubles = plan_objects(self.api, self.inventory, self.lock, stages, self.progress, live=self.live)
+        return frozenset({item.stage for item in plans} | {item.stage for item in troubles})
+
+    def apply(self, stations: Sequence[Station]) -> None:
+        """Apply the stations' objects, all before any is waited for: their images are pulled beside each other."""
+        for station in stations:
+            self._check()
+            with self.phases.timed(f"apply {station.stage}"):
+                changes = station.changes(self.api, self.inventory, self.lock, self.progress, live=self.live)
+            self.done = self.done.plus(changes)
+
+    def deploy(self, stations: Sequence[Station]) -> None:
+        """Apply the models; those of the stations that their pods need must work before."""
+        for station in stations:
+            if station.first:
+                with self.phases.timed(station.stage):
+                    station.wait(self.api, self.inventory, self.progress)
+        self._check()
+        with self.phases.timed("apply models"):
+            self.deployed = models.deploy(self.api, self.inventory, self.lock, self.progress, live=self.live)
+        self.done = self.done.plus(self.deployed.changes)
+
+    def wait(self, stations: Sequence[Station]) -> None:
+        """Wait until the stations work."""
+        for station in stations:
+            if not station.first or self.deployed is None:
+                with self.phases.timed(station.stage):
+                    station.wait(self.api, self.inventory, self.progress)
+
+    def wait_models(self) -> None:
+        """Wait until the models answer."""
+        with self.phases.timed(MODELS):
+            ready = models.wait_ready(self.api, self.inventory, self.progress, self.deployed)
+        self.done = replace(self.done, starts=_starts(ready, self.before))
+
+    def _check(self) -> None:
+        if self.operator is not None:
+            self.operator.check()
+
+
+def _served(inventory: Inventory) -> tuple[Served, ...]:
+    return tuple(Served(model.name, models.endpoint(model.name, inventory)) for model in inventory.models)
 
 
 def _starts(ready: Collection[models.ReadyModel], before: Collection[str]) -> tuple[EngineStart, ...]:

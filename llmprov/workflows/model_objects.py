@@ -1,6 +1,6 @@
 """From a model's file to the objects that serve it: pure, so that what will be applied can be compared and tested."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from llmprov.cluster.client import Cluster
@@ -35,14 +35,17 @@ class Surroundings:
     gateway: bool
 
 
-def surroundings(cluster: Cluster) -> Surroundings:
-    """Ask a cluster what it has."""
+def surroundings(cluster: Cluster, stages: Collection[str] = ()) -> Surroundings:
+    """Ask a cluster what it has; `stages` are brought about before the models, and what they bring counts, too."""
     served = cluster.groups()
-    return Surroundings(autoscaling=SCALED_OBJECT.api_version in served, gateway=_ROUTE.api_version in served)
+    return Surroundings(
+        autoscaling="autoscaling" in stages or SCALED_OBJECT.api_version in served,
+        gateway="gateway" in stages or _ROUTE.api_version in served,
+    )
 
 
 def shared_objects(
-    cluster: Cluster, declared: Sequence[ModelSpec], around: Surroundings, *, without: str = ""
+    cluster: Cluster, declared: Sequence[ModelSpec], around: Surroundings, *, without: str = "", alone: bool = False
 ) -> tuple[Manifest, ...]:
     """Return what all models share: their namespace, what they may have, and the list of them that clients get.
 
@@ -51,11 +54,12 @@ def shared_objects(
         declared: models of the inventory.
         around: what the cluster has.
         without: a model that is being removed.
+        alone: whether these are all: what else is deployed is about to go.
     """
     base = namespace_objects(quota_inputs(declared))
     if not around.gateway:
         return base
-    listed = cluster.list(DEPLOYMENT, NAMESPACE, selector=MODEL_LABEL).items
+    listed = () if alone else cluster.list(DEPLOYMENT, NAMESPACE, selector=MODEL_LABEL).items
     names = {item.metadata.name: _served_name(item) for item in map(Deployment.model_validate, listed)}
     names |= {model.name: model.public_name for model in declared}
     names.pop(without, None)

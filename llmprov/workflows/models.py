@@ -1,21 +1,23 @@
 """From models in the inventory to replicas that answer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from llmprov.bundle.lock import BundleLock
 from llmprov.cluster.apply import Applied, apply_set
 from llmprov.cluster.client import Cluster, Object
+from llmprov.cluster.live import LiveObjects
 from llmprov.cluster.objects import DEPLOYMENT
 from llmprov.cluster.pods import ReplicaTiming
 from llmprov.cluster.rollout import Outcome, Workload, outcomes_of, workloads_failed
 from llmprov.errors import ClusterError, ModelError, joined
 from llmprov.inventory import Inventory, ModelSpec
-from llmprov.manifests.model import MODEL_LABEL, NAMESPACE, PORT, ModelInputs
+from llmprov.manifests.model import MODEL_LABEL, NAMESPACE, PORT, ModelInputs, Strategy
 from llmprov.progress import Progress
 from llmprov.states import ReadyModel as ReadyModel  # noqa: PLC0414 - part of this module's interface
 from llmprov.workflows import autoscaling, rollout, rollout_replicas
-from llmprov.workflows.model_objects import model_inputs, objects_of, shared_objects, surroundings
+from llmprov.workflows.model_objects import Surroundings, model_inputs, objects_of, shared_objects, surroundings
+from llmprov.workflows.object_sets import ObjectSet
 from llmprov.workflows.references import ModelImages, model_images
 from llmprov.workflows.rollout_plan import Choice
 from llmprov.workflows.rollout_pull import pull_ahead
@@ -62,12 +64,39 @@ def choices(
     return rollout.plan(cluster, found, restart=restart)
 
 
+def sets(
+    cluster: Cluster, inventory: Inventory, lock: BundleLock, stages: Collection[str] = ()
+) -> tuple[ObjectSet, ...]:
+    """Return what a deployment of every model would apply; GPUs are not looked at, and nothing is changed.
+
+    Replicas are taken to be replaced the way that each Deployment says now: how else depends on the GPUs that are free
+    when they are.
+
+    Args:
+        cluster: where they are deployed, or will be.
+        inventory: holds the models.
+        lock: the bundle, which pins the images.
+        stages: that are brought about before: the models get objects for what these bring.
+
+    Raises:
+        ModelError: an image is nowhere.
+    """
+    around = surroundings(cluster, stages)
+    inventory = _without_autoscaler(inventory, around)
+    wanted = [(spec, inputs, _live(cluster, spec.name)) for spec, inputs in _wanted(inventory, lock, ())]
+    parts = [(spec, inputs, rollout.present_strategy(live)) for spec, inputs, live in wanted]
+    return (
+        ObjectSet(MODELS_SET, _objects(shared_objects(cluster, inventory.models, around, alone=True), parts, around)),
+    )
+
+
 def deploy(
     cluster: Cluster,
     inventory: Inventory,
     lock: BundleLock,
     progress: Progress,
     *,
+    live: LiveObjects | None = None,
     take_over: bool = False,
     names: Sequence[str] = (),
     restart: bool = False,
@@ -81,6 +110,7 @@ def deploy(
         inventory: holds the models.
         lock: the bundle, which pins the images.
         progress: told which object is being applied.
+        live: what was there a moment ago; None to look now.
         take_over: take fields over that somebody else has set.
         names: only these models; the others stay as they are. Empty: all.
         restart: replace their replicas although nothing about them changes.
@@ -91,7 +121,7 @@ def deploy(
     around = surroundings(cluster)
     if not around.autoscaling and any(model.autoscaled for model in inventory.models):
         progress.note("the cluster has no autoscaler: models stay at their least number of replicas (llmprov install)")
-        inventory = inventory.model_copy(update={"models": rollout_replicas.without_autoscaler(inventory.models)})
+    inventory = _without_autoscaler(inventory, around)
     with progress.step("plan models") as step:
         found = rollout.revisions(cluster, _wanted(inventory, lock, names), take_over=take_over)
         chosen = rollout.plan(cluster, found, restart=restart)
@@ -100,13 +130,15 @@ def deploy(
         if choice.warning:
             progress.note(choice.warning)
     pull_ahead(cluster, found, chosen, progress)
-    objects = [*shared_objects(cluster, inventory.models if names else [item.spec for item in found], around)]
-    for item, choice in zip(found, chosen, strict=True):
-        inputs = item.inputs.model_copy(update={"strategy": rollout.strategy_of(choice, item.live)})
-        objects += objects_of(item.spec, inputs, around)
+    parts = [
+        (item.spec, item.inputs, rollout.strategy_of(choice, item.live))
+        for item, choice in zip(found, chosen, strict=True)
+    ]
+    objects = _objects(shared_objects(cluster, inventory.models, around, alone=not names), parts, around)
+    for item in found:
         rollout_replicas.before_apply(cluster, item)
     within = f"{MODEL_LABEL} in ({','.join(names)})" if names else ""
-    applied = apply_set(cluster, MODELS_SET, objects, progress, take_over=take_over, within=within)
+    applied = apply_set(cluster, MODELS_SET, objects, progress, live=live, take_over=take_over, within=within)
     for item in found:
         rollout_replicas.after_apply(cluster, item)
         if restart and not item.changed:
@@ -167,6 +199,27 @@ def workload(model: ModelSpec) -> Workload:
 def endpoint(name: str, inventory: Inventory) -> str:
     """Return a model's base URL as clients inside the cluster use it."""
     return f"http://{name}.{NAMESPACE}.svc.{inventory.settings.dns_domain}:{PORT}/v1"
+
+
+type _Part = tuple[ModelSpec, ModelInputs, Strategy]
+
+
+def _objects(shared: Sequence[Object], parts: Sequence[_Part], around: Surroundings) -> list[Object]:
+    """Return all objects of these models, after what all share."""
+    objects = [*shared]
+    for spec, inputs, strategy in parts:
+        objects += objects_of(spec, inputs.model_copy(update={"strategy": strategy}), around)
+    return objects
+
+
+def _without_autoscaler(inventory: Inventory, around: Surroundings) -> Inventory:
+    if around.autoscaling or not any(model.autoscaled for model in inventory.models):
+        return inventory
+    return inventory.model_copy(update={"models": rollout_replicas.without_autoscaler(inventory.models)})
+
+
+def _live(cluster: Cluster, name: str) -> Object | None:
+    return cluster.get(DEPLOYMENT, name, NAMESPACE)
 
 
 def _wanted(inventory: Inventory, lock: BundleLock, names: Sequence[str]) -> list[tuple[ModelSpec, ModelInputs]]:

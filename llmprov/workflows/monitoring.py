@@ -1,14 +1,14 @@
 """The monitoring station: what is watched and who is told; and proof that every target is really scraped."""
 
 from llmprov.bundle.lock import BundleLock
-from llmprov.bundle.store import BlobStore
-from llmprov.cluster.apply import Applied, apply_set
+from llmprov.cluster.apply import Applied
 from llmprov.cluster.client import Cluster
+from llmprov.cluster.live import LiveObjects
 from llmprov.cluster.objects import DAEMONSET, DEPLOYMENT
 from llmprov.cluster.rollout import Workload, wait_rolled_out
 from llmprov.errors import InventoryError
 from llmprov.inventory import Inventory
-from llmprov.manifests import addon, autoscaling, device_plugin, gateway, model
+from llmprov.manifests import autoscaling, device_plugin, gateway, model
 from llmprov.manifests import monitoring as manifests
 from llmprov.manifests.monitoring import NAME_LABEL, NAMESPACE
 from llmprov.manifests.render import Manifest
@@ -20,7 +20,8 @@ from llmprov.observability.scrape import Document, Pods
 from llmprov.observability.values import Alert, Objectives
 from llmprov.progress import Progress
 from llmprov.workflows.monitoring_checks import Expected, alerts_of, wait_scraped
-from llmprov.workflows.references import pinned
+from llmprov.workflows.object_sets import ObjectSet, apply_sets
+from llmprov.workflows.references import manifests_of, pinned
 
 MONITORING_SET = "monitoring"
 _ALWAYS = ("prometheus", "alertmanager", "node-exporter", "metrics-server")
@@ -42,7 +43,19 @@ def images(inventory: Inventory, lock: BundleLock) -> tuple[str, ...]:  # noqa: 
     return (*_ALWAYS, *(name for name, wanted in optional.items() if wanted))
 
 
-def apply(cluster: Cluster, inventory: Inventory, lock: BundleLock, progress: Progress) -> Applied:
+def sets(cluster: Cluster, inventory: Inventory, lock: BundleLock) -> tuple[ObjectSet, ...]:  # noqa: ARG001 - every station's signature
+    """Return what the station applies.
+
+    Raises:
+        BundleError: the bundle lacks something.
+        InventoryError: `cluster_monitoring` names an alert that does not exist.
+    """
+    return (ObjectSet(MONITORING_SET, objects(inventory, lock)),)
+
+
+def apply(
+    cluster: Cluster, inventory: Inventory, lock: BundleLock, progress: Progress, *, live: LiveObjects | None = None
+) -> Applied:
     """Apply everything that watches.
 
     Raises:
@@ -52,7 +65,7 @@ def apply(cluster: Cluster, inventory: Inventory, lock: BundleLock, progress: Pr
     """
     for component in absent(inventory):
         progress.note(f"{component} is off in this inventory (cluster_monitoring)")
-    return apply_set(cluster, MONITORING_SET, objects(inventory, lock), progress)
+    return apply_sets(cluster, sets(cluster, inventory, lock), progress, live=live)
 
 
 def wait(cluster: Cluster, inventory: Inventory, progress: Progress) -> None:
@@ -89,8 +102,7 @@ def objects(inventory: Inventory, lock: BundleLock) -> tuple[Manifest, ...]:
     """Return every object of the station."""
     _check(inventory)
     settings = inventory.settings.monitoring
-    store = BlobStore(inventory.settings.bundle_dir / "blobs")
-    release = addon.load(store.path(lock.file("metrics-server-manifests").digest))
+    release = manifests_of(inventory, lock, "metrics-server-manifests")
     image = {name: pinned(lock.image(name)) for name in images(inventory, lock)}
     found = [
         *manifests.namespace_objects(),

@@ -1,13 +1,14 @@
 """Station network: pods reach pods on other nodes."""
 
 from llmprov.bundle.lock import BundleLock
-from llmprov.cluster.apply import apply_set
 from llmprov.cluster.client import Cluster
+from llmprov.cluster.live import LiveObjects
 from llmprov.cluster.objects import DAEMONSET
 from llmprov.cluster.rollout import Workload, wait_rolled_out
 from llmprov.inventory import Inventory
 from llmprov.manifests import network
 from llmprov.progress import Progress
+from llmprov.workflows.object_sets import ObjectSet, apply_sets
 from llmprov.workflows.references import pinned
 
 SET = "network"
@@ -20,13 +21,20 @@ def images(inventory: Inventory, lock: BundleLock) -> tuple[str, ...]:  # noqa: 
     return IMAGES
 
 
-def apply(api: Cluster, inventory: Inventory, lock: BundleLock, progress: Progress) -> int:
+def sets(api: Cluster, inventory: Inventory, lock: BundleLock) -> tuple[ObjectSet, ...]:  # noqa: ARG001 - every station's signature
+    """Return what the station applies."""
+    return (ObjectSet(SET, network.network_objects(inputs(inventory, lock))),)
+
+
+def apply(
+    api: Cluster, inventory: Inventory, lock: BundleLock, progress: Progress, *, live: LiveObjects | None = None
+) -> int:
     """Apply the pod network.
 
     Returns:
         How many objects changed.
     """
-    return apply_set(api, SET, network.network_objects(inputs(inventory, lock)), progress).changes
+    return apply_sets(api, sets(api, inventory, lock), progress, live=live).changes
 
 
 def wait(api: Cluster, inventory: Inventory, progress: Progress) -> None:  # noqa: ARG001 - every station's signature

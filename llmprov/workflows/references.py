@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from llmprov import ssh
 from llmprov.bundle.lock import BundleLock, LockedArtifact
 from llmprov.bundle.registry_ref import ImageRef
+from llmprov.bundle.store import BlobStore
 from llmprov.errors import BundleError, ModelError
 from llmprov.inventory import Inventory, ModelSpec
+from llmprov.manifests import parsed
+from llmprov.manifests.addon import Objects
 from llmprov.workflows.push_job import push_port
 from llmprov.workflows.registry import Registry
 
@@ -40,6 +43,20 @@ def pinned(image: LockedArtifact) -> str:
     if image.ref is None:
         raise BundleError(f"image {image.name} has no reference in the lock", remedy="llmprov bundle build")
     return with_digest(image.ref, image.digest)
+
+
+def manifests_of(inventory: Inventory, lock: BundleLock, name: str) -> Objects:
+    """Return the objects of one of the bundle's manifests files.
+
+    Args:
+        inventory: says where the bundle is.
+        lock: of the bundle.
+        name: of the file: `keda-manifests`.
+
+    Raises:
+        BundleError: the bundle has no such file, or it holds something else than Kubernetes objects.
+    """
+    return parsed.load(BlobStore(inventory.settings.bundle_dir / "blobs").path(lock.file(name).digest))
 
 
 def with_digest(reference: str, digest: str) -> str:

@@ -1,16 +1,19 @@
 """Back to bare hosts: everything that an install brought is removed, nothing else."""
 
+import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from llmprov import inventory as inventories
 from llmprov import paths, runner
+from llmprov.errors import HostConnectionError
 from llmprov.inventory import Inventory
 from llmprov.progress import Progress
 from llmprov.results import ResetResult
 from llmprov.runner import Journal, Options
 from llmprov.workflows.host_steps import HostSteps
+from llmprov.workflows.lock import only_operator
 from llmprov.workflows.phases import Phases
 
 
@@ -36,7 +39,8 @@ def reset(
     journal = Journal.create("reset")
     phases = Phases(journal, progress)
     steps = HostSteps(progress, phases)
-    with journal.whole_run("reset"), progress.step("reset"), closing(steps):
+    with journal.whole_run("reset", cluster.path), ExitStack() as held, progress.step("reset"), closing(steps):
+        stop = _only_operator(cluster, journal, progress, held)
         result = runner.run(
             paths.content_root() / "playbooks" / "reset.yml",
             cluster.path,
@@ -44,6 +48,19 @@ def reset(
             journal=journal,
             on_event=steps.take,
             on_output=on_output,
+            stop=stop,
         )
         result.raise_for_failures("reset")
     return ResetResult(result, phases.seconds)
+
+
+def _only_operator(
+    cluster: Inventory, journal: Journal, progress: Progress, held: ExitStack
+) -> tuple[threading.Event, ...]:
+    """Be the only operator; return what says that this is over. A host of a cluster that is gone can be reset, too."""
+    try:
+        operator = held.enter_context(only_operator(cluster, "reset", journal.run_id, progress))
+    except HostConnectionError as error:
+        progress.note(f"{error.message}: nothing keeps others from working on these hosts meanwhile")
+        return ()
+    return (operator.lost,)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from llmprov.cluster.client import FIELD_MANAGER, Cluster, Object
+from llmprov.cluster.compare import APPLIED
 from llmprov.cluster.nodes import GPU
 from llmprov.cluster.objects import DEPLOYMENT, NAMESPACE, POD, Header, Pod
 from llmprov.cluster.pods import utc_now
@@ -74,8 +75,11 @@ def plan(cluster: Cluster, found: Sequence[Revision], *, restart: bool = False) 
 
 def strategy_of(choice: Choice, live: Object | None) -> Strategy:
     """Return how the Deployment is to replace its pods; while nothing is replaced, what it says stays."""
-    if choice.move in _STRATEGIES:
-        return _STRATEGIES[choice.move]
+    return _STRATEGIES[choice.move] if choice.move in _STRATEGIES else present_strategy(live)
+
+
+def present_strategy(live: Object | None) -> Strategy:
+    """Return how a Deployment replaces its pods; what a new one would say when there is none."""
     rolling = _path(live or {}, "spec", "strategy", "rollingUpdate")
     try:
         return Strategy(max_surge=int(str(rolling["maxSurge"])), max_unavailable=int(str(rolling["maxUnavailable"])))
@@ -155,7 +159,9 @@ def restored(before: Object, live: Object) -> dict[str, object]:
     that says it; else it is left to the autoscaler.
     """
     meta = _path(before, "metadata")
-    annotations = {key: value for key, value in _path(meta, "annotations").items() if key != REVISION}
+    # It was made from no manifest: the next application must not take it for what it wants.
+    notes = _path(meta, "annotations").items()
+    annotations = {key: value for key, value in notes if key not in {REVISION, APPLIED}}
     spec = dict(_path(before, "spec"))
     now = _path(live, "spec")
     spec |= {key: now[key] for key in ("replicas", "strategy") if key in now}
@@ -199,7 +205,7 @@ def _need(item: Revision, pods: Sequence[Pod], *, restart: bool) -> Need:
     spec = item.spec
     mine = [pod for pod in pods if pod.metadata.labels.get(MODEL_LABEL) == spec.name]
     there = [pod for pod in mine if pod.spec.node_name and not pod.ended]
-    alive = [pod for pod in there if pod.metadata.deletion_timestamp is None]
+    alive = [pod for pod in there if pod.metadata.deletion_timestamp is None and not pod.let_go]
     return Need(
         model=spec.name,
         size=Size(spec.resources.gpus, quantity(spec.resources.memory or "0")),

@@ -3,15 +3,39 @@
 All are applied before the slow ones are waited for: their images are pulled beside each other, and beside the engine's.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from llmprov.bundle.lock import BundleLock
 from llmprov.cluster.apply import Applied
 from llmprov.cluster.client import Cluster
+from llmprov.cluster.live import LiveObjects
 from llmprov.inventory import Inventory
 from llmprov.progress import Progress
 from llmprov.workflows import autoscaling, gateway, gpu, monitoring, network
+from llmprov.workflows.object_sets import ObjectSet
+
+
+class Apply(Protocol):
+    """Applies a station's objects; says how many changed, or which."""
+
+    def __call__(
+        self,
+        api: Cluster,
+        inventory: Inventory,
+        lock: BundleLock,
+        progress: Progress,
+        /,
+        *,
+        live: LiveObjects | None = None,
+    ) -> int | Applied:
+        """Apply what is not as it should be."""
+        ...
+
+
+def _no_labels(inventory: Inventory) -> Mapping[str, Mapping[str, str]]:  # noqa: ARG001 - the shape of a station's labels
+    return {}
 
 
 @dataclass(frozen=True)
@@ -21,30 +45,42 @@ class Station:
     Attributes:
         stage: its name among the stages.
         images: names of the bundle's images that its pods run.
+        sets: what it applies, as data; nothing is changed by asking.
         apply: applies its objects; says how many changed, or which.
         wait: until it works, or an error that names what does not.
         first: whether pods of models need it: it is waited for before they are made.
+        node_labels: that it sets, by the node's name.
     """
 
     stage: str
     images: Callable[[Inventory, BundleLock], tuple[str, ...]]
-    apply: Callable[[Cluster, Inventory, BundleLock, Progress], int | Applied]
+    sets: Callable[[Cluster, Inventory, BundleLock], tuple[ObjectSet, ...]]
+    apply: Apply
     wait: Callable[[Cluster, Inventory, Progress], None]
     first: bool = False
+    node_labels: Callable[[Inventory], Mapping[str, Mapping[str, str]]] = _no_labels
 
-    def changes(self, api: Cluster, inventory: Inventory, lock: BundleLock, progress: Progress) -> int:
+    def changes(
+        self,
+        api: Cluster,
+        inventory: Inventory,
+        lock: BundleLock,
+        progress: Progress,
+        *,
+        live: LiveObjects | None = None,
+    ) -> int:
         """Apply; return how many objects changed."""
-        applied = self.apply(api, inventory, lock, progress)
+        applied = self.apply(api, inventory, lock, progress, live=live)
         return applied if isinstance(applied, int) else applied.changes
 
 
 STATIONS = (
-    Station("network", network.images, network.apply, network.wait),
+    Station("network", network.images, network.sets, network.apply, network.wait),
     # A rollout is planned by the GPUs that the scheduler counts.
-    Station("gpu", gpu.images, gpu.apply, gpu.wait, first=True),
-    Station("gateway", gateway.images, gateway.apply, gateway.wait),
-    Station("autoscaling", autoscaling.images, autoscaling.apply, autoscaling.wait),
-    Station("monitoring", monitoring.images, monitoring.apply, monitoring.wait),
+    Station("gpu", gpu.images, gpu.sets, gpu.apply, gpu.wait, first=True, node_labels=gpu.node_labels),
+    Station("gateway", gateway.images, gateway.sets, gateway.apply, gateway.wait),
+    Station("autoscaling", autoscaling.images, autoscaling.sets, autoscaling.apply, autoscaling.wait),
+    Station("monitoring", monitoring.images, monitoring.sets, monitoring.apply, monitoring.wait),
 )
 
 

@@ -138,7 +138,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "installed" not in getattr(item, "fixturenames", ()):
             return 0
         # A load leaves a second replica behind for as long as the cool-down.
-        return {"test_install_model.py": 1, "test_scaling.py": 2, "test_alerts.py": 4}.get(item.path.name, 3)
+        return {
+            "test_install_model.py": 1,
+            "test_plan.py": 1,
+            "test_scaling.py": 2,
+            "test_nodes.py": 4,
+            "test_alerts.py": 5,
+            "test_poweroff.py": 6,
+        }.get(item.path.name, 3)
 
     items.sort(key=place)
 

@@ -71,9 +71,9 @@ def credentials(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Credential
 
 
 @pytest.fixture
-def cluster(credentials: Credentials, tmp_path: Path) -> Cluster:
+def cluster(credentials: Credentials) -> Cluster:
     url = f"https://127.0.0.1:{credentials.port}"
-    return Cluster(api_client(url, credentials), _Direct(url), cache=tmp_path / "discovery.json", patience=10)
+    return Cluster(api_client(url, credentials), _Direct(url), patience=10)
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ from threading import Thread
 
 import pytest
 
-from llmprov.cluster.apply import SET, apply_set
+from llmprov.cluster.apply import apply_set
 from llmprov.cluster.client import Cluster, Object
+from llmprov.cluster.live import SET
 from llmprov.cluster.objects import Header, Kind
 from llmprov.cluster.wait import Selection, watch_until
 from llmprov.errors import ClusterError

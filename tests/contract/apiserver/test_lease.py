@@ -9,7 +9,7 @@ from llmprov.cluster.client import Cluster
 from llmprov.cluster.credentials import Credentials
 from llmprov.cluster.lease import NAME, NAMESPACE, LeaseLock
 from llmprov.cluster.objects import Kind
-from llmprov.cluster.session import connections
+from llmprov.cluster.session import api_client
 from llmprov.errors import BusyError
 from llmprov.holders import TAKEOVER_SECONDS, Holder, Process
 
@@ -32,7 +32,7 @@ def holder(name: str) -> Holder:
 @pytest.fixture
 def make(credentials: Credentials) -> Callable[[], Cluster]:
     url = f"https://127.0.0.1:{credentials.port}"
-    return lambda: Cluster(connections(credentials), url, _Direct(url), patience=10)
+    return lambda: Cluster(api_client(url, credentials), _Direct(url), patience=10)
 
 
 @pytest.fixture(autouse=True)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from llmprov.bundle.assemble import FILES_REF, assemble, locked
+from llmprov.bundle.assemble import assemble, locked
 from llmprov.bundle.build import Artifact
 from llmprov.bundle.catalog import ArtifactSpec, BuiltDebs, BuiltFile, BuiltImage, Deb
 from llmprov.bundle.layers import TarEntry, tar_layer
-from llmprov.bundle.lock import BundleLock
+from llmprov.bundle.lock import FILES_REF, BundleLock
 from llmprov.bundle.oci import ImageConfig, describe, read_index, write_image
 from llmprov.bundle.store import Blob, BlobStore
 from llmprov.bundle.upstream import OciSource

@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 
 from llmprov.bundle import push as module
-from llmprov.bundle.assemble import FILES_REF
 from llmprov.bundle.catalog import BuiltFile
 from llmprov.bundle.layers import TarEntry, tar_layer
-from llmprov.bundle.lock import BundleLock
+from llmprov.bundle.lock import FILES_REF, BundleLock
 from llmprov.bundle.oci import ImageConfig, write_image
 from llmprov.bundle.push import PushReport, Selection, push_bundle, push_manifests
 from llmprov.bundle.registry_push import PushClient

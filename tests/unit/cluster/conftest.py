@@ -1,5 +1,4 @@
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 import urllib3
@@ -7,6 +6,7 @@ from kubernetes.client import ApiClient, Configuration
 
 from llmprov.cluster import transport as module
 from llmprov.cluster.client import Cluster
+from llmprov.cluster.transport import Route
 from tests.unit.cluster.fakeapi import FakeApi, serve
 
 
@@ -22,11 +22,11 @@ class Direct:
         return self.url
 
 
-def cluster_at(url: str, directory: Path, route: Direct, *, patience: float) -> Cluster:
-    """Make a client that keeps what it discovers in a directory."""
+def cluster_at(url: str, route: Route, *, patience: float) -> Cluster:
+    """Make a client."""
     client = ApiClient(Configuration(host=url))
-    client.rest_client.pool_manager = urllib3.PoolManager(retries=False)
-    return Cluster(client, route, cache=directory / "discovery.json", patience=patience)
+    client.rest_client.pool_manager = urllib3.PoolManager(retries=False, maxsize=8)
+    return Cluster(client, route, patience=patience)
 
 
 @pytest.fixture
@@ -37,11 +37,11 @@ def api() -> Iterator[FakeApi]:
 
 
 @pytest.fixture
-def make(api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Cluster]:
+def make(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Cluster]:
     monkeypatch.setattr(module, "_PAUSE", 0.01)
 
     def factory(patience: float = 2.0, url: str = "", route: Direct | None = None) -> Cluster:
-        return cluster_at(url or api.url, tmp_path, route or Direct(api.url), patience=patience)
+        return cluster_at(url or api.url, route or Direct(api.url), patience=patience)
 
     return factory
 

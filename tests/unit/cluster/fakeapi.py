@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -33,6 +34,7 @@ KINDS: dict[str, dict[str, tuple[str, bool]]] = {
         "ReplicaSet": ("replicasets", True),
     },
     "batch/v1": {"Job": ("jobs", True)},
+    "coordination.k8s.io/v1": {"Lease": ("leases", True)},
     "keda.sh/v1alpha1": {"ScaledObject": ("scaledobjects", True)},
     "apiregistration.k8s.io/v1": {"APIService": ("apiservices", False)},
     "autoscaling/v2": {"HorizontalPodAutoscaler": ("horizontalpodautoscalers", True)},
@@ -74,6 +76,10 @@ class FakeApi:
     logs: dict[str, str] = field(default_factory=dict)
     proxied: Callable[[Json], tuple[int, list[bytes]]] | None = None
     url: str = ""
+    budgets: dict[str, int] = field(default_factory=dict)
+    """How often the eviction of a pod is refused, by its name."""
+    clock: timedelta = timedelta(0)
+    """How far its clock is ahead."""
 
     def put(self, item: Json) -> Json:
         """Store an object as if somebody else had written it."""
@@ -93,6 +99,39 @@ class FakeApi:
             self.log.append((self.version, "MODIFIED" if old else "ADDED", stored))
             self.changed.notify_all()
             return stored
+
+    def create(self, plural: str, namespace: str, item: Json, *, dry: bool) -> tuple[int, Json]:
+        """Create an object that is not there yet; a dry run only stamps it."""
+        meta = item["metadata"]
+        stamp = (datetime.now(UTC) + self.clock).strftime("%Y-%m-%dT%H:%M:%SZ")
+        stamped = {**item, "metadata": {**meta, "creationTimestamp": stamp}}
+        with self.changed:
+            if dry:
+                return 201, stamped
+            if (plural, namespace, meta["name"]) in self.objects:
+                return 409, {**_status(409, "already exists"), "reason": "AlreadyExists"}
+            return 201, self.put(stamped)
+
+    def replace(self, key: Key, item: Json) -> tuple[int, Json]:
+        """Replace the very version of an object that was read."""
+        with self.changed:
+            old = self.objects.get(key)
+            if old is None:
+                return 404, _status(404, "not found")
+            if item["metadata"].get("resourceVersion") != old["metadata"]["resourceVersion"]:
+                return 409, _status(409, "the object has been modified")
+            return 200, self.put(item)
+
+    def evict(self, namespace: str, name: str) -> tuple[int, Json]:
+        """Delete a pod, unless its budget forbids it."""
+        if self.budgets.get(name, 0):
+            self.budgets[name] -= 1
+            message = f"The disruption budget {name} needs 1 healthy pods and has 1 currently"
+            cause = {"reason": "DisruptionBudget", "message": message}
+            return 429, {**_status(429, "Cannot evict pod"), "details": {"causes": [cause]}}
+        if not self.remove(("v1/pods", namespace, name)):
+            return 404, _status(404, "not found")
+        return 201, _status(201, "")
 
     def remove(self, key: Key) -> bool:
         """Delete an object."""
@@ -141,6 +180,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._answer()
 
+    def do_PUT(self) -> None:
+        self._answer()
+
     def do_DELETE(self) -> None:
         self._answer()
 
@@ -163,12 +205,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _route(self, path: list[str], query: dict[str, str], body: Json) -> None:
         if path == ["version"]:
             return self._send(200, {"gitVersion": "v1.37.2"})
-        if path == ["apis"]:
-            return self._send(200, _groups())
+        if path in (["api"], ["apis"]):
+            return self._send(200, _discovery(core=path == ["api"]))
         group = "v1" if path[0] == "api" else "/".join(path[1:3])
         rest = path[2:] if path[0] == "api" else path[3:]
-        if not rest:
-            return self._send(200, _resources(group)) if group in KINDS else self._send(404, _status(404, "no group"))
+        if group not in KINDS or not rest:
+            return self._send(404, _status(404, "the server could not find the requested resource"))
         namespace = ""
         if rest[0] == "namespaces" and len(rest) > 2:
             namespace, rest = rest[1], rest[2:]
@@ -180,6 +222,9 @@ class _Handler(BaseHTTPRequestHandler):
         return self._object(f"{group}/{rest[0]}", namespace, rest[1:], query, body)
 
     def _object(self, plural: str, namespace: str, rest: list[str], query: dict[str, str], body: Json) -> None:
+        if self.command == "POST":
+            made = self.api.create(plural, namespace, body, dry=bool(query.get("dryRun"))) if not rest else None
+            return self._send(*(made or self.api.evict(namespace, rest[0])))
         if not rest:
             if query.get("watch"):
                 return self._watch(plural, namespace, query)
@@ -188,12 +233,14 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "DELETE":
             gone = self.api.remove(key)
             return self._send(200, _status(200, "")) if gone else self._send(404, _status(404, "not found"))
-        if self.command == "PATCH":
-            return self._patch(key, body, dry=bool(query.get("dryRun")))
+        if self.command in {"PATCH", "PUT"}:
+            return self._change(key, body, query)
         found = self.api.objects.get(key)
         return self._send(200, found) if found else self._send(404, _status(404, f"{rest[0]} not found"))
 
-    def _patch(self, key: Key, body: Json, *, dry: bool) -> None:
+    def _change(self, key: Key, body: Json, query: dict[str, str]) -> None:
+        if self.command == "PUT":
+            return self._send(*self.api.replace(key, body))
         if self.api.conflict and key[2] == self.api.conflict:
             cause = {"reason": "FieldManagerConflict", "message": 'conflict with "kubectl"', "field": ".spec.replicas"}
             document = {**_status(409, "Apply failed"), "details": {"causes": [cause]}}
@@ -202,7 +249,9 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(404, _status(404, f'namespaces "{key[1]}" not found'))
         old = self.api.objects.get(key, {})
         merged = _merged(old, body)
-        return self._send(200, merged if dry else self.api.put(merged))
+        if self.headers["Content-Type"] == "application/apply-patch+yaml":
+            _record_owner(merged, body, query["fieldManager"])
+        return self._send(200, merged if query.get("dryRun") else self.api.put(merged))
 
     def _list(self, plural: str, namespace: str, query: dict[str, str]) -> Json:
         found = [
@@ -256,23 +305,23 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
 
-def _groups() -> Json:
-    groups = []
-    for name in KINDS:
-        if "/" in name:
-            group, version = name.split("/")
-            entry = {"groupVersion": name, "version": version}
-            groups.append({"name": group, "versions": [entry], "preferredVersion": entry})
-    return {"kind": "APIGroupList", "groups": groups}
-
-
-def _resources(group: str) -> Json:
-    verbs = ["get", "list", "patch", "delete", "watch", "create"]
-    resources = []
-    for kind, (plural, namespaced) in KINDS[group].items():
-        entry = {"name": plural, "kind": kind, "namespaced": namespaced, "verbs": verbs, "singularName": kind.lower()}
-        resources += [entry, {**entry, "name": f"{plural}/status", "verbs": ["get", "patch"]}]
-    return {"kind": "APIResourceList", "groupVersion": group, "resources": resources}
+def _discovery(*, core: bool) -> Json:
+    items = []
+    for api_version, kinds in KINDS.items():
+        group, _, version = api_version.rpartition("/")
+        if core is bool(group):
+            continue
+        resources = [
+            {
+                "resource": plural,
+                "scope": "Namespaced" if inside else "Cluster",
+                "responseKind": {"kind": kind},
+                "subresources": [{"subresource": "status", "responseKind": {"kind": kind}}],
+            }
+            for kind, (plural, inside) in kinds.items()
+        ]
+        items.append({"metadata": {"name": group}, "versions": [{"version": version, "resources": resources}]})
+    return {"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "items": items}
 
 
 def _status(code: int, message: str) -> Json:
@@ -299,9 +348,26 @@ def _merged(old: Json, new: Json) -> Json:
         if value is None:  # a merge patch deletes by it
             result.pop(key, None)
             continue
-        both = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = _merged(result[key], value) if both else copy.deepcopy(value)
+        if isinstance(value, dict):
+            below = result.get(key)
+            result[key] = _merged(below if isinstance(below, dict) else {}, value)
+        else:
+            result[key] = copy.deepcopy(value)
     return result
+
+
+def _record_owner(stored: Json, applied: Json, manager: str) -> None:
+    """Note which fields a manager applied; every list counts as one field."""
+    identity = {"apiVersion", "kind", "status"}
+    named = {key: value for key, value in applied.items() if key not in identity}
+    named["metadata"] = {key: value for key, value in applied["metadata"].items() if key not in {"name", "namespace"}}
+    others = [entry for entry in stored["metadata"].get("managedFields", ()) if entry["manager"] != manager]
+    mine = {"manager": manager, "operation": "Apply", "fieldsV1": _fields(named)}
+    stored["metadata"]["managedFields"] = [*others, mine]
+
+
+def _fields(value: object) -> Json:
+    return {f"f:{key}": _fields(child) for key, child in value.items()} if isinstance(value, dict) else {}
 
 
 def _bare(item: Json) -> Json:

@@ -3,8 +3,9 @@ from threading import Timer
 
 import pytest
 
-from llmprov.cluster.apply import SET, apply_set
+from llmprov.cluster.apply import apply_set
 from llmprov.cluster.client import Cluster, Object
+from llmprov.cluster.live import SET
 from llmprov.cluster.objects import Kind
 from llmprov.cluster.wait import Selection, watch_until
 from llmprov.errors import ClusterError

@@ -1,4 +1,7 @@
-from collections.abc import Callable
+import socket
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -60,6 +63,43 @@ def test_an_api_that_stays_away_is_an_error_with_a_remedy(make: Callable[..., Cl
     assert "control plane" in caught.value.remedy
 
 
+class _HangsUp(socketserver.BaseRequestHandler):
+    """A tunnel with nobody behind it: it takes connections, and ends them before TLS is up."""
+
+    def handle(self) -> None:
+        self.request.shutdown(socket.SHUT_WR)
+        while self.request.recv(4096):
+            pass
+
+
+@pytest.fixture
+def dead_tunnel() -> Iterator[str]:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _HangsUp) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"https://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_a_tunnel_with_nobody_behind_it_renews_the_route(
+    make: Callable[..., Cluster], api: FakeApi, dead_tunnel: str
+) -> None:
+    route = Direct(api.url)
+    cluster = make(url=dead_tunnel, route=route)
+    assert cluster.get(NODE, "n1") is None
+    assert route.renewed == 1
+    streaming = make(url=dead_tunnel, route=route)
+    with streaming.exchange("GET", "/version") as response:
+        assert response.status == 200
+    assert route.renewed == 2
+
+
+def test_a_tunnel_that_keeps_nobody_behind_it_is_an_error(make: Callable[..., Cluster], dead_tunnel: str) -> None:
+    cluster = make(patience=0.05, url=dead_tunnel, route=Direct(dead_tunnel))
+    with pytest.raises(ClusterError, match="ask for the version: the Kubernetes API does not answer") as caught:
+        cluster.version()
+    assert "SSL" in "".join(caught.value.details)
+
+
 def test_a_host_that_stays_away_is_named(make: Callable[..., Cluster], api: FakeApi) -> None:
     class Gone(Direct):
         def renew(self) -> str:
@@ -99,6 +139,19 @@ def test_watch_yields_changes_and_says_when_it_is_too_late(cluster: Cluster, api
     assert change.type == "ADDED"
     api.expire_watches = 1
     with pytest.raises(WatchExpiredError):
+        list(cluster.watch(POD, "ns", selector="", version=version, seconds=1))
+
+
+def test_a_watch_begins_over_a_dropped_connection_and_an_overload_not_over_a_refusal(
+    cluster: Cluster, api: FakeApi
+) -> None:
+    version = cluster.list(POD).resource_version
+    api.faults = [0, 503]
+    api.put({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "ns"}})
+    [change] = cluster.watch(POD, "ns", selector="", version=version, seconds=1)
+    assert change.object["kind"] == "Pod"
+    api.faults = [403]
+    with pytest.raises(ClusterError, match="watch Pod: the Kubernetes API answered 403 Forbidden: made to fail"):
         list(cluster.watch(POD, "ns", selector="", version=version, seconds=1))
 
 

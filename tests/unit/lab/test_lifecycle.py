@@ -11,7 +11,7 @@ from llmprov.errors import LabError
 from llmprov.lab import base, lifecycle, network, requirements, store
 from llmprov.lab.cgroups import HostGroup
 from llmprov.lab.host import Host
-from llmprov.lab.spec import LabSpec, build
+from llmprov.lab.spec import HostSpec, LabSpec, build
 from llmprov.progress import NullProgress, NullStep, Step
 
 
@@ -88,6 +88,19 @@ def test_up_makes_writes_starts_and_waits(switches: Switches, spec: LabSpec, hom
     assert result.status.inventories == (str(home / "inventory"),)
     assert _states() == {"cp1": "ready", "gpu1": "ready", "gpu2": "ready"}
     assert store.load_spec("unit") == spec
+
+
+def test_many_hosts_boot_some_at_a_time(
+    switches: Switches, spec: LabSpec, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answers(_: Path, host: HostSpec) -> bool:
+        switches.log.append(f"ask {host.name}")
+        return True
+
+    monkeypatch.setattr(lifecycle, "_AT_ONCE", 2)
+    monkeypatch.setattr(network, "ssh_answers", answers)
+    lifecycle.up(spec, home / "inventory")
+    assert switches.log[1:7] == ["start cp1", "start gpu1", "ask cp1", "ask gpu1", "start gpu2", "ask gpu2"]
 
 
 def test_a_lab_may_grow_but_not_change_or_shrink(switches: Switches, spec: LabSpec, home: Path) -> None:

@@ -319,6 +319,19 @@ def test_the_root_is_put_together_in_a_namespace_of_its_own(tools: Tools, monkey
     assert mounts[-1] == "mount -o loop /state/disk.img /state/root/var"
 
 
+def test_namespaces_of_other_hosts_are_forgotten_at_once(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+    tools.add("umount")
+    own = _plan().namespace
+    line = "40 23 0:4 net:[4026532] {} rw shared:9 - nsfs nsfs rw\n"
+    mounts = [own, "/state/net/gpu1", "/state/net/gpu2"]
+    text = "22 1 8:1 / / rw - ext4 /dev/vda rw\n" + "".join(line.format(mount) for mount in mounts)
+    monkeypatch.setattr(Path, "read_text", lambda *_: text)
+    supervise._forget_other_namespaces(_plan())
+    monkeypatch.undo()
+    recorded = [json.loads(line) for line in (tools.directory / "calls.jsonl").read_text().splitlines()]
+    assert recorded == [["umount", "--lazy", "/state/net/gpu1", "/state/net/gpu2"]]
+
+
 def test_a_reboot_boots_again_and_a_poweroff_does_not(
     tools: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,8 +52,8 @@ def api() -> Iterator[FakeApi]:
 
 
 @pytest.fixture
-def cluster(api: FakeApi, tmp_path: Path) -> Cluster:
-    return cluster_at(api.url, tmp_path, Direct(api.url), patience=1)
+def cluster(api: FakeApi) -> Cluster:
+    return cluster_at(api.url, Direct(api.url), patience=1)
 
 
 @pytest.fixture

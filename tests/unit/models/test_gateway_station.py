@@ -1,5 +1,6 @@
 """The gateway station against the API in memory; a TLS server on loopback stands where the proxies would."""
 
+import copy
 import json
 from base64 import b64decode
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from llmprov.progress import NullProgress
 from llmprov.workflows import certificates, chat, gateway, gateway_access, gateway_keys, gateway_secrets
 from llmprov.workflows.certificates import issue, make_authority
 from llmprov.workflows.gateway_client import open_gateway
+from llmprov.workflows.plan_objects import plan_objects
 from tests.unit.cluster.fakeapi import KINDS, FakeApi
 from tests.unit.gateway.test_gateway_objects import RELEASE
 from tests.unit.models.gateway_server import GATEWAY_KINDS, proxies, secret
@@ -80,6 +82,23 @@ def test_the_first_apply_makes_a_certificate_and_a_key_and_the_second_changes_no
     assert gateway.apply(cluster, inventory, whole_lock, NullProgress()).changes == 0
     assert {name: secret(api, name) for name in before} == before
     assert gateway.present(cluster)
+
+
+def test_a_plan_makes_nothing_and_after_an_install_has_nothing_to_do(
+    cluster: Cluster, api: FakeApi, inventory: Inventory, whole_lock: BundleLock
+) -> None:
+    def plan() -> list[str]:
+        found, _ = plan_objects(cluster, inventory, whole_lock, ("gateway",), NullProgress())
+        return [f"{item.action} {item.label}" for item in found]
+
+    assert f"create Secret {NAMESPACE}/{TLS_SECRET}" in plan()
+    assert api.objects == {}
+    gateway.apply(cluster, inventory, whole_lock, NullProgress())
+    assert plan() == []
+    api.remove(("v1/secrets", NAMESPACE, TLS_SECRET))
+    before = copy.deepcopy(api.objects)
+    assert plan() == [f"create Secret {NAMESPACE}/{TLS_SECRET}"]
+    assert api.objects == before
 
 
 def test_a_revoked_default_key_does_not_come_back_and_an_interrupted_first_one_does(

@@ -78,7 +78,10 @@ def test_only_engines_that_this_run_started_are_timed(
     def run(progress: Progress) -> tuple[Phases, Objects]:
         phases = Phases(Journal.create("install"), progress)
         stages = ("models",)
-        return phases, apply_objects(make_inventory(), lock, stages=stages, push=push, phases=phases, progress=progress)
+        objects = apply_objects(
+            make_inventory(), lock, stages=stages, settled=False, push=push, phases=phases, progress=progress
+        )
+        return phases, objects
 
     phases, first = run(_Controller(api))
     assert [(start.pod, start.node, start.seconds) for start in first.starts] == [("m-new", "gpu1", 30.0)]

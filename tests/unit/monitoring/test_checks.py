@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,10 +62,10 @@ def backends() -> Backends:
 
 
 @pytest.fixture
-def cluster(backends: Backends, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+def cluster(backends: Backends, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     monkeypatch.setattr(checks, "_PAUSE", 0.01)
     with serving(backends) as url:
-        yield cluster_at(url, tmp_path, Direct(url), patience=2.0)
+        yield cluster_at(url, Direct(url), patience=2.0)
 
 
 def target(job: str, health: str = "up", error: str = "", **labels: str) -> dict[str, Any]:

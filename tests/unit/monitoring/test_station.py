@@ -45,6 +45,11 @@ def load(directory: Path, monitoring_settings: str = "{}") -> Inventory:
     return inventory.load(directory)
 
 
+@pytest.fixture(autouse=True)
+def _private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMPROV_CACHE_DIR", str(tmp_path / "cache"))
+
+
 @pytest.fixture
 def lock(tmp_path: Path) -> BundleLock:
     release = yaml.safe_dump_all(METRICS_SERVER).encode()
@@ -119,11 +124,11 @@ def test_secrets_are_not_shown(directory: Path) -> None:
     assert cluster.settings.monitoring.webhook.get_secret_value().endswith("T0KEN")
 
 
-def test_a_second_apply_changes_nothing(directory: Path, lock: BundleLock, tmp_path: Path) -> None:
+def test_a_second_apply_changes_nothing(directory: Path, lock: BundleLock) -> None:
     cluster = load(directory)
     api = FakeApi()
     api.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kube-system"}})
     with serve(api) as url:
-        client = cluster_at(url, tmp_path, Direct(url), patience=2.0)
+        client = cluster_at(url, Direct(url), patience=2.0)
         assert monitoring.apply(client, cluster, lock, NullProgress()).changes > 0
         assert monitoring.apply(client, cluster, lock, NullProgress()).changes == 0

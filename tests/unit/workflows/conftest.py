@@ -1,24 +1,30 @@
 """Content of the tests' own: the product's roles and plugins, but playbooks that do next to nothing."""
 
 import json
+import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from llmprov import paths
 from llmprov.bundle.lock import BundleLock
+from llmprov.errors import ClusterError
+from llmprov.ssh import RemoteResult
+from llmprov.workflows import lock
+from llmprov.workflows.host_lock import HostLock
 
 INSTALL = """
 - name: Base
-  hosts: control_plane:workers
+  hosts: "{{ llmprov_hosts.base }}"
   gather_facts: false
   tags: [base]
   tasks:
     - name: Touch a file
       ansible.builtin.copy: {content: "x", dest: "{{ x_target }}/{{ inventory_hostname }}", mode: "0600"}
 - name: Registry
-  hosts: control_plane[0]
+  hosts: "{{ llmprov_hosts.registry | default('control_plane[0]') }}"
   gather_facts: false
   tags: [registry]
   tasks:
@@ -26,7 +32,7 @@ INSTALL = """
       ansible.builtin.fail: {msg: "no space left on /var/lib"}
       when: x_break_registry | default(false)
 - name: Workers
-  hosts: workers
+  hosts: "{{ llmprov_hosts.worker | default('workers') }}"
   gather_facts: false
   tags: [worker]
   tasks:
@@ -44,7 +50,7 @@ RESET = """
 """
 HOSTS = """
 all:
-  vars: {ansible_connection: local, x_target: "%s", cluster_bundle_dir: "%s"}
+  vars: {ansible_connection: local, ansible_become: false, x_target: "%s", cluster_bundle_dir: "%s"}
   children:
     control_plane: {hosts: {cp1: {ansible_host: 192.0.2.1}}}
     workers: {children: {gpu_workers: {}}}
@@ -91,6 +97,24 @@ def inventory(tmp_path: Path, target: Path, bundle: Path) -> Path:
     directory.mkdir()
     (directory / "hosts.yml").write_text(HOSTS % (target, bundle), encoding="utf-8")
     return directory
+
+
+def _here(argv: list[str], stdin: bytes) -> RemoteResult:
+    """Run on this machine what is meant for the first control plane, without sudo."""
+    done = subprocess.run(argv[argv.index("python3") :], input=stdin, capture_output=True, check=False)
+    return RemoteResult(done.returncode, done.stdout, done.stderr.decode())
+
+
+@pytest.fixture
+def operator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The operators' lock is taken for real, on this machine; there is no cluster."""
+
+    def no_cluster(*_: object, **__: object) -> None:
+        raise ClusterError("cp1 is no control plane yet")
+
+    monkeypatch.setattr(lock, "over_ssh", lambda _target: _here)
+    monkeypatch.setattr(lock, "HostLock", partial(HostLock, directory=str(tmp_path / "operator")))
+    monkeypatch.setattr(lock, "open_cluster", no_cluster)
 
 
 @pytest.fixture(autouse=True)

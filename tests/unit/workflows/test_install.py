@@ -15,6 +15,8 @@ from llmprov.workflows import preflight
 from llmprov.workflows.install import Request, install
 from llmprov.workflows.reset import load, reset
 
+pytestmark = pytest.mark.usefixtures("operator")
+
 
 def _journal(tmp_path: Path) -> list[dict[str, object]]:
     return list(read(next((tmp_path / "state" / "runs").glob("*/journal.jsonl"))))
@@ -41,6 +43,7 @@ def test_the_first_run_changes_and_the_second_does_not(inventory: Path, target: 
     assert [phase.name for phase in first.phases if not phase.beside] == [
         "inventory",
         "bundle",
+        "survey",
         "base",
         "registry",
         "worker",
@@ -52,7 +55,7 @@ def test_the_first_run_changes_and_the_second_does_not(inventory: Path, target: 
 def test_until_and_limit_leave_the_rest_out(inventory: Path, target: Path) -> None:
     result = install(Request(inventory=inventory, until="base", limit="gpu1", preflight=False), NullProgress())
     assert [outcome.host for outcome in result.hosts.hosts] == ["gpu1"]
-    assert [phase.name for phase in result.phases] == ["inventory", "bundle", "base"]
+    assert [phase.name for phase in result.phases] == ["inventory", "bundle", "survey", "base"]
     assert [path.name for path in target.iterdir()] == ["gpu1"]
     assert result.objects is None
 
@@ -124,7 +127,7 @@ def test_json_holds_hosts_phases_and_journal(inventory: Path, capsys: pytest.Cap
     report.print_install(result, as_json=True)
     document = json.loads(capsys.readouterr().out)
     assert document["hosts"]["cp1"]["changed"] == 1
-    assert [phase["name"] for phase in document["phases"]] == ["inventory", "bundle", "base"]
+    assert [phase["name"] for phase in document["phases"]] == ["inventory", "bundle", "survey", "base"]
     assert Path(document["journal"]).is_file()
     report.print_install(result, as_json=False)
     text = capsys.readouterr().out

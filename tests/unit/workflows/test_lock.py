@@ -9,7 +9,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-import urllib3
 
 from llmprov.cluster import transport
 from llmprov.cluster.client import Cluster
@@ -20,6 +19,7 @@ from llmprov.ssh import RemoteResult
 from llmprov.workflows import lock as module
 from llmprov.workflows.host_lock import HostLock
 from llmprov.workflows.lock import ClusterLock, Operator, held
+from tests.unit.cluster.conftest import cluster_at
 from tests.unit.cluster.fakeapi import FakeApi, serve
 
 KEY = ("coordination.k8s.io/v1/leases", "kube-system", "llmprov")
@@ -71,7 +71,7 @@ class Site:
         yield self.cluster()
 
     def cluster(self) -> Cluster:
-        return Cluster(urllib3.PoolManager(retries=False), self.api.url, self, patience=0.1)
+        return cluster_at(self.api.url, self, patience=0.1)
 
     def hold(self, who: Holder, notes: Notes | None = None) -> AbstractContextManager[Operator]:
         host = HostLock("cp1", self.run, directory=str(self.directory))
