@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -282,6 +283,11 @@ def fingerprint(inputs: Mapping[str, str]) -> str:
 
 
 def _yaml(path: Path) -> Any:  # noqa: ANN401 - YAML
+    return _parsed(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _parsed(path: Path, modified_ns: int) -> Any:  # noqa: ANN401, ARG001 - YAML; a key
     return yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506 - libyaml's safe loader
 
 

@@ -5,18 +5,11 @@ from typing import Annotated
 
 import typer
 
+from llmprov.cli.options import stage_name
 from llmprov.errors import ExitCode
 from llmprov.report import console, progress
 from llmprov.report import install as report
-from llmprov.stages import stage_names
 from llmprov.workflows import install as workflow
-
-
-def stage_name(value: str) -> str:
-    """Refuse a name that is no stage's."""
-    if value and value not in stage_names():
-        raise typer.BadParameter(f"there is no stage {value!r}; the stages are {', '.join(stage_names())}")
-    return value
 
 
 def install(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from llmprov.cli.install import stage_name
+from llmprov.cli.options import stage_name
 from llmprov.report import plan as report
 from llmprov.report import progress
 from llmprov.workflows import plan as workflow

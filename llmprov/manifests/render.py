@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, FileSystemBytecodeCache, PackageLoader, StrictUndefined
 from pydantic import BaseModel, ConfigDict
+
+from llmprov import paths
 
 type Manifest = dict[str, object]
 
@@ -39,7 +41,10 @@ _CLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
+    compiled = paths.cache_dir() / "templates"
+    compiled.mkdir(parents=True, exist_ok=True, mode=0o700)
     environment = Environment(
+        bytecode_cache=FileSystemBytecodeCache(str(compiled)),
         loader=PackageLoader("llmprov.manifests", "templates"),
         undefined=StrictUndefined,
         autoescape=False,  # noqa: S701 - YAML, not HTML; tojson quotes
