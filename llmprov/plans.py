@@ -102,6 +102,11 @@ class Plan:
         """Hosts that did not answer."""
         return tuple(dict.fromkeys(item.host for item in self.stages if item.verdict is Verdict.UNREACHABLE))
 
+    @property
+    def stages_in_cluster(self) -> frozenset[str]:
+        """Stages of which an object is to be changed, or something does not work."""
+        return frozenset([*(item.stage for item in self.objects), *(item.stage for item in self.troubles)])
+
     def to_run(self, *, repair_drift: bool = False) -> Mapping[str, tuple[str, ...]]:
         """Return the hosts by stage that an install would work on, stages in order.
 

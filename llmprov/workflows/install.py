@@ -8,7 +8,9 @@ of the engine; everything else runs beside it:
 """
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +29,7 @@ from llmprov.workflows import preflight
 from llmprov.workflows.host_steps import HostSteps
 from llmprov.workflows.install_bundle import require_whole
 from llmprov.workflows.install_images import pulls
-from llmprov.workflows.install_objects import apply_objects
+from llmprov.workflows.install_objects import apply_objects, nothing_to_apply
 from llmprov.workflows.lock import Operator, only_operator
 from llmprov.workflows.phases import Phases
 from llmprov.workflows.plan import chosen_hosts, chosen_stages
@@ -84,8 +86,10 @@ def install(request: Request, progress: Progress, *, on_output: Callable[[str], 
         cluster = _inventory(request, phases, progress)
         with phases.phase("bundle"):
             lock = require_whole(cluster.settings.bundle_dir, progress)
-        operator, away = (None, None) if request.check else _only_operator(cluster, journal, progress, held)
-        found = _survey(request, cluster, lock, phases, progress)
+        with ThreadPoolExecutor(1) as beside:  # looking changes nothing: it need not wait for the lock
+            locking = beside.submit(copy_context().run, _only_operator, request, cluster, journal, progress, held)
+            found = _survey(request, cluster, lock, phases, progress)
+            operator, away = locking.result()
         _record(journal, found.plan)
         run = _Run(
             request=request,
@@ -119,9 +123,11 @@ def install(request: Request, progress: Progress, *, on_output: Callable[[str], 
 
 
 def _only_operator(
-    cluster: Inventory, journal: Journal, progress: Progress, held: ExitStack
+    request: Request, cluster: Inventory, journal: Journal, progress: Progress, held: ExitStack
 ) -> tuple[Operator | None, HostConnectionError | None]:
     """Be the only operator from now on; a first control plane that is away is told of later, with all other hosts."""
+    if request.check:
+        return None, None
     try:
         return held.enter_context(only_operator(cluster, "install", journal.run_id, progress)), None
     except HostConnectionError as error:
@@ -139,7 +145,12 @@ def _inventory(request: Request, phases: Phases, progress: Progress) -> Inventor
 def _survey(request: Request, cluster: Inventory, lock: BundleLock, phases: Phases, progress: Progress) -> Survey:
     with phases.timed("survey"):
         return survey(
-            cluster, lock, _stages(request), progress, chosen=chosen_hosts(cluster, request.limit), objects=False
+            cluster,
+            lock,
+            _stages(request),
+            progress,
+            chosen=chosen_hosts(cluster, request.limit),
+            objects=_reaches_objects(request),
         )
 
 
@@ -235,11 +246,17 @@ class _Run:
 
     def objects(self, push: PushBeside) -> Objects:
         """Bring network, GPUs and models to Ready, on the hosts that are members of the cluster by now."""
+        plan, members = self.found.plan, self.cluster.without(self._no_members())
+        stages = frozenset(stage.name for stage in _stages(self.request))
+        compared = not (self.work or plan.push or plan.objects_unknown)
+        unfinished = plan.stages_in_cluster if compared else stages
+        if not unfinished:
+            return nothing_to_apply(members, stages)
         return apply_objects(
-            self.cluster.without(self._no_members()),
+            members,
             self.lock,
-            stages=[stage.name for stage in _stages(self.request)],
-            settled=not self.work,
+            stages=stages,
+            unfinished=unfinished,
             push=push,
             phases=self.phases,
             progress=self.progress,

@@ -15,7 +15,7 @@ from llmprov.workflows import cluster as clusters
 from llmprov.workflows import gateway, models
 from llmprov.workflows.lock import Operator
 from llmprov.workflows.phases import Phases
-from llmprov.workflows.plan_objects import MODELS, plan_objects
+from llmprov.workflows.plan_objects import MODELS
 from llmprov.workflows.push_beside import PushBeside
 from llmprov.workflows.stations import Station, stations_of
 
@@ -25,7 +25,7 @@ def apply_objects(
     lock: BundleLock,
     *,
     stages: Collection[str],
-    settled: bool,
+    unfinished: Collection[str],
     push: PushBeside,
     phases: Phases,
     progress: Progress,
@@ -37,7 +37,7 @@ def apply_objects(
         inventory: whose hosts have joined.
         lock: pins the images.
         stages: names of wanted stages; others are left out.
-        settled: whether nothing was done on hosts: then only what changes is waited for.
+        unfinished: those of the stages of which an object is to be changed, or something does not work.
         push: of the images; waited for before a pod names them.
         phases: gets the parts' times.
         progress: shows what is waited for.
@@ -50,29 +50,32 @@ def apply_objects(
             clusters.wait_nodes(api, inventory, progress)
         with phases.timed("wait for the push"):
             push.wait()
-        with phases.timed("compare objects"):
-            run = _Run(
-                api=api,
-                inventory=inventory,
-                lock=lock,
-                live=LiveObjects.read(api),
-                phases=phases,
-                progress=progress,
-                operator=operator,
-                before=_replicas(api),
-            )
-            open_stages = run.unfinished(stages) if settled else frozenset(stages)
-        run.apply(stations_of(open_stages))
-        if MODELS in open_stages:
+        run = _Run(
+            api=api,
+            inventory=inventory,
+            lock=lock,
+            live=LiveObjects.read(api),
+            phases=phases,
+            progress=progress,
+            operator=operator,
+            before=_replicas(api),
+        )
+        run.apply([station for station in stations_of(unfinished) if not station.last])
+        if MODELS in unfinished:
             run.deploy(stations_of(stages))
-        run.wait(stations_of(open_stages))
-        if MODELS in open_stages:
+        run.apply([station for station in stations_of(unfinished) if station.last])
+        run.wait(stations_of(unfinished))
+        if MODELS in unfinished:
             run.wait_models()
             if "gateway" in stages:
                 with phases.timed("models behind the gateway"):
                     gateway.wait_models(api, inventory, progress)
-    served = _served(inventory) if MODELS in stages else ()
-    return replace(run.done, models=served)
+    return replace(run.done, models=nothing_to_apply(inventory, stages).models)
+
+
+def nothing_to_apply(inventory: Inventory, stages: Collection[str]) -> Objects:
+    """Return what `apply_objects` does where a comparison found that everything is as it should be."""
+    return Objects(models=_served(inventory) if MODELS in stages else ())
 
 
 @dataclass(kw_only=True)
@@ -90,13 +93,6 @@ class _Run:
     deployed: models.Deployed | None = None
     before: frozenset[str] = frozenset()
     """Names of the models' pods that were there already."""
-
-    def unfinished(self, stages: Collection[str]) -> frozenset[str]:
-        """Return the stages of which an object is to be changed, or something does not work."""
-        if self.live.unmarked:
-            return frozenset(stages)  # an older llmprov applied objects: from now on they say what they were made of
-        plans, troubles = plan_objects(self.api, self.inventory, self.lock, stages, self.progress, live=self.live)
-        return frozenset({item.stage for item in plans} | {item.stage for item in troubles})
 
     def apply(self, stations: Sequence[Station]) -> None:
         """Apply the stations' objects, all before any is waited for: their images are pulled beside each other."""

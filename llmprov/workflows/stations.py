@@ -49,6 +49,7 @@ class Station:
         apply: applies its objects; says how many changed, or which.
         wait: until it works, or an error that names what does not.
         first: whether pods of models need it: it is waited for before they are made.
+        last: whether objects of models name nothing of it: they are applied before, as engines take long to start.
         node_labels: that it sets, by the node's name.
     """
 
@@ -58,6 +59,7 @@ class Station:
     apply: Apply
     wait: Callable[[Cluster, Inventory, Progress], None]
     first: bool = False
+    last: bool = False
     node_labels: Callable[[Inventory], Mapping[str, Mapping[str, str]]] = _no_labels
 
     def changes(
@@ -80,7 +82,7 @@ STATIONS = (
     Station("gpu", gpu.images, gpu.sets, gpu.apply, gpu.wait, first=True, node_labels=gpu.node_labels),
     Station("gateway", gateway.images, gateway.sets, gateway.apply, gateway.wait),
     Station("autoscaling", autoscaling.images, autoscaling.sets, autoscaling.apply, autoscaling.wait),
-    Station("monitoring", monitoring.images, monitoring.sets, monitoring.apply, monitoring.wait),
+    Station("monitoring", monitoring.images, monitoring.sets, monitoring.apply, monitoring.wait, last=True),
 )
 
 

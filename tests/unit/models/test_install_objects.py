@@ -79,7 +79,7 @@ def test_only_engines_that_this_run_started_are_timed(
         phases = Phases(Journal.create("install"), progress)
         stages = ("models",)
         objects = apply_objects(
-            make_inventory(), lock, stages=stages, settled=False, push=push, phases=phases, progress=progress
+            make_inventory(), lock, stages=stages, unfinished=stages, push=push, phases=phases, progress=progress
         )
         return phases, objects
 
