@@ -45,6 +45,8 @@ def inventory(lock: BundleLock, tmp_path: Path) -> Inventory:
         "gpu_mode": "simulated",
         "simulated_gpus": 2,
         "network_backend": "host-gw",
+        # Only the `upstream` catalog has these.
+        "monitoring": {"grafana": False, "kube_state_metrics": False},
     }
     model = {"name": "m", "source": {"artifact": weights}, **SCALED}
     return Inventory(
