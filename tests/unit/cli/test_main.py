@@ -84,8 +84,21 @@ def test_a_second_ctrl_c_does_not_break_off_the_ending(monkeypatch: pytest.Monke
             signal.raise_signal(signal.SIGINT)
             ended.append("all")
 
-    assert run(monkeypatch, "work") == ExitCode.INTERRUPTED
-    assert ended == ["all"]
+    try:
+        assert run(monkeypatch, "work") == ExitCode.INTERRUPTED
+        assert ended == ["all"]
+        # Until the process is gone: printing the message and exiting take their time, too.
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def test_without_ctrl_c_nothing_about_it_changes(monkeypatch: pytest.MonkeyPatch, raising: typer.Typer) -> None:
+    @raising.command()
+    def work() -> None:
+        """Do nothing."""
+
+    assert run(monkeypatch, "work") == ExitCode.OK
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
