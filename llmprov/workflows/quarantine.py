@@ -37,7 +37,7 @@ class Bounds:
         if workers and len(gone) == len(workers):
             return "no worker is left"
         if self.max_failed is not None and len(gone) > self.max_failed:
-            return f"{len(gone)} workers failed, and --max-failed is {self.max_failed}"
+            return f"it goes on without at most {self.max_failed} workers (--max-failed)"
         return ""
 
 
