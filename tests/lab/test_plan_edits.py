@@ -12,7 +12,7 @@ from tests.lab.conftest import Lab, booted
 
 pytestmark = pytest.mark.lab
 UNTIL = "runtime"
-EDITS = 10
+EDITS = 6
 # Public variables with harmless values to choose from; each is read by one stage or more.
 VALUES: dict[str, tuple[object, ...]] = {
     "base_limits": (["* soft nofile 65536"], ["* hard nofile 65536"]),
