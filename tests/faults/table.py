@@ -65,7 +65,6 @@ FAULTS = (
         plan={("gpu1", "base"): "drifted"},
         because="/etc/sysctl.d/90-llmprov.conf",
         arguments=("--repair-drift",),
-        short=True,
     ),
     Fault(
         name="a managed file is removed",
@@ -95,7 +94,6 @@ FAULTS = (
         do=on("gpu2", "dpkg --remove --force-depends ethtool"),
         plan={("gpu2", "packages"): "unhealthy"},
         because="package ethtool is not installed",
-        short=True,
     ),
     Fault(
         name="a record is cut off in the middle",
