@@ -1,5 +1,6 @@
 """An installed cluster of the faults' own."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 import yaml
 
 from tests.faults.cluster import Looks, install, looks, plan
-from tests.lab.conftest import Lab, _requirements, booted, lab_environment
+from tests.lab.conftest import Installed, Lab, _requirements, booted, lab_environment
 
 __all__ = ["_requirements", "lab_environment"]
 
@@ -23,7 +24,13 @@ hosts:
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory, lab_environment: dict[str, str]) -> Iterator[Lab]:
-    """Three hosts with everything on them; the model `smollm2` has a replica on each worker."""
+    """Three hosts with everything on them; the model `smollm2` has a replica on each worker.
+
+    While tests are written it may be one that is there already: LLMPROV_TEST_INVENTORY names its inventory.
+    """
+    if inventory := os.environ.get("LLMPROV_TEST_INVENTORY"):
+        yield Lab("yours", Path(inventory), dict(os.environ))
+        return
     directory = tmp_path_factory.mktemp("faults")
     description = directory / "lab.yml"
     description.write_text(_LAB, encoding="utf-8")
@@ -31,6 +38,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, lab_environment: dict[str,
         _two_replicas(running.inventory / "models" / "smollm2.yml")
         install(running)
         yield running
+
+
+@pytest.fixture(scope="session")
+def installed(cluster: Lab) -> Installed:
+    """The same cluster, for tests that look at no more than its models and nodes."""
+    return Installed(cluster, {})
 
 
 @pytest.fixture(scope="session")

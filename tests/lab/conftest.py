@@ -142,9 +142,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             "test_install_model.py": 1,
             "test_plan.py": 1,
             "test_scaling.py": 2,
-            "test_nodes.py": 4,
-            "test_alerts.py": 5,
-            "test_poweroff.py": 6,
+            "test_alerts.py": 4,
         }.get(item.path.name, 3)
 
     items.sort(key=place)
