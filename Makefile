@@ -8,7 +8,7 @@ INVENTORY ?= inventories/lab
 K ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-lab demo bundle test lint unit lab-test test-faults bench molecule wheel clean
+.PHONY: help setup setup-lab demo bundle test lint unit lab-test test-nodes test-faults bench molecule wheel clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,9 @@ lab-test: bundle ## Tests on lab hosts; K=expression chooses
 
 molecule: bundle ## Role scenarios on lab hosts; K="base node" chooses
 	@scripts/molecule $(K)
+
+test-nodes: bundle ## Nodes that come, go and lose power, under load; K=expression chooses
+	@$(VENV)/pytest tests/nodes --durations=15 $(if $(K),-k "$(K)")
 
 test-faults: bundle ## Faults on an installed cluster of their own; K=expression chooses
 	@$(VENV)/pytest tests/faults --durations=15 $(if $(K),-k "$(K)")

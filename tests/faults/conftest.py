@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.faults.cluster import Looks, install, looks, plan
-from tests.lab.conftest import Installed, Lab, _requirements, booted, lab_environment
+from tests.lab.conftest import Lab, _requirements, booted, lab_environment
 
 __all__ = ["_requirements", "lab_environment"]
 
@@ -38,12 +38,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, lab_environment: dict[str,
         _two_replicas(running.inventory / "models" / "smollm2.yml")
         install(running)
         yield running
-
-
-@pytest.fixture(scope="session")
-def installed(cluster: Lab) -> Installed:
-    """The same cluster, for tests that look at no more than its models and nodes."""
-    return Installed(cluster, {})
 
 
 @pytest.fixture(scope="session")

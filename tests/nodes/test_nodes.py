@@ -11,7 +11,7 @@ from llmprov import paths
 from llmprov.errors import ExitCode
 from tests.lab.conftest import KUBECTL, Installed, Lab
 from tests.lab.polling import until
-from tests.lab.serving import no_spare_gpu, pods
+from tests.lab.serving import no_spare_gpu, pods, served
 from tests.load.__main__ import endpoint_of
 from tests.load.client import lab_network
 from tests.load.generator import Plan
@@ -25,7 +25,12 @@ DELEGATED = {"Create a join token", "Wait until the nodes are Ready"}
 
 @pytest.fixture
 def lab(installed: Installed) -> Iterator[Lab]:
-    """The installed cluster, all nodes taking pods again afterwards."""
+    """The installed cluster with one replica of each model, all nodes taking pods again afterwards."""
+
+    def few() -> bool:
+        return all(served(installed.lab, name)["wanted"] == 1 for name in ("assistant", "smollm2"))
+
+    until(few, seconds=420, what="replicas that an earlier load left to go")
     yield installed.lab
     installed.lab.llmprov("node", "uncordon", NODE, "-i", str(installed.lab.inventory), check=False)
 
