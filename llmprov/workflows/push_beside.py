@@ -17,7 +17,7 @@ from llmprov.progress import Step
 from llmprov.workflows.phases import Phases
 from llmprov.workflows.push_job import PushJob
 
-_END_SECONDS = 5.0
+_END_SECONDS = 20.0
 
 
 PUSH = (sys.executable, "-m", "llmprov.cli.push_job")
