@@ -11,7 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO
@@ -108,6 +108,17 @@ def run(target: SshTarget, argv: Sequence[str], *, stdin: bytes = b"", timeout: 
     if done.returncode == _SSH_FAILED:
         raise classify(target, stderr)
     return RemoteResult(done.returncode, done.stdout, stderr)
+
+
+def sudo(password: Callable[[], str] | None) -> tuple[list[str], bytes]:
+    """Return what makes a command root's, and what it reads first: the password never is an argument.
+
+    Args:
+        password: what gives sudo's password; None where it needs none.
+    """
+    if password is None:
+        return ["sudo", "-n"], b""
+    return ["sudo", "-S", "-p", ""], password().encode() + b"\n"
 
 
 @contextmanager

@@ -58,9 +58,7 @@ def read_credentials(plane: ControlPlane) -> Credentials:
         HostConnectionError: the host cannot be reached, or sudo is refused.
         ClusterError: there is no cluster on it, or the file is not a kubeconfig.
     """
-    sudo, secret = ["sudo", "-n"], b""
-    if plane.sudo_password is not None:
-        sudo, secret = ["sudo", "-S", "-p", ""], plane.sudo_password().encode() + b"\n"
+    sudo, secret = ssh.sudo(plane.sudo_password)
     result = ssh.run(plane.ssh, [*sudo, "cat", ADMIN_KUBECONFIG], stdin=secret)
     if result.returncode == 0:
         return parse_kubeconfig(result.stdout, where=f"{plane.name}:{ADMIN_KUBECONFIG}")

@@ -91,9 +91,7 @@ def connect(plane: ControlPlane) -> Iterator[Etcd]:
 
 def read_credentials(plane: ControlPlane) -> Credentials:
     """Read etcd's authority and a client certificate of a control plane; the key is kept in memory."""
-    sudo, secret = ["sudo", "-n"], b""
-    if plane.sudo_password is not None:
-        sudo, secret = ["sudo", "-S", "-p", ""], plane.sudo_password().encode() + b"\n"
+    sudo, secret = ssh.sudo(plane.sudo_password)
     result = ssh.run(plane.ssh, [*sudo, "cat", *_FILES], stdin=secret)
     if result.returncode == 0:
         return _credentials(result.stdout.decode("ascii"), plane.name)

@@ -112,9 +112,7 @@ class HostLock:
             "boot": self._boot,
             "takeover": str(TAKEOVER_SECONDS),
         }
-        sudo, secret = ["sudo", "-n"], b""
-        if self._sudo_password is not None:
-            sudo, secret = ["sudo", "-S", "-p", ""], self._sudo_password().encode() + b"\n"
+        sudo, secret = ssh.sudo(self._sudo_password)
         # The request is no secret, and beside a password that sudo may not ask for, input could not be told apart.
         program = ["python3", "-I", "-c", self.program, self._directory, json.dumps(request)]
         result = self._run([*sudo, *program], secret)
