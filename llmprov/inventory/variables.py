@@ -12,6 +12,7 @@ from llmprov.inventory.findings import Finding
 from llmprov.inventory.source import AnsibleSource, Entry, UnresolvedError, has_template
 from llmprov.inventory.suggest import near, remedy_for
 from llmprov.paths import content_root
+from llmprov.stages import YAML_LOADER
 
 OWN_PREFIX = "x_"
 """Keys with this prefix are the user's own: for their templates and playbooks."""
@@ -33,7 +34,6 @@ _CONNECTION = frozenset(
 _REMEDY = (
     "see docs/inventory.md for the keys there are; a variable of your own needs a name that starts with " + OWN_PREFIX
 )
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _RELAXED = ("required", "required_if", "default")
 
 
@@ -42,7 +42,7 @@ def role_specs(roles: Path | None = None) -> Specs:
     """Return the specification of every role variable, by name."""
     specs: dict[str, Mapping[str, object]] = {}
     for file in sorted((roles or content_root() / "roles").glob("*/meta/argument_specs.y*ml")):
-        content = yaml.load(file.read_text(encoding="utf-8"), Loader=_LOADER) or {}  # noqa: S506 - libyaml's safe one
+        content = yaml.load(file.read_text(encoding="utf-8"), Loader=YAML_LOADER) or {}  # noqa: S506 - libyaml's safe one
         for entry_point in (content.get("argument_specs") or {}).values():
             specs.update((entry_point or {}).get("options") or {})
     return specs

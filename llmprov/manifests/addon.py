@@ -22,12 +22,12 @@ from llmprov.manifests.podspec import (
 )
 from llmprov.manifests.render import Manifest
 from llmprov.manifests.tree import child, listed, merged, moved
+from llmprov.stages import YAML_LOADER
 
 GPU_NODE_LABEL = "llmprov.io/gpu-mode"
 """The label of nodes with GPUs, which add-ons leave to engines where they can."""
 
 _REMEDY = "this llmprov was made for the add-on's version in its own catalog: llmprov bundle build"
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 type Objects = tuple[Manifest, ...]
 
@@ -39,7 +39,7 @@ def load(path: Path) -> Objects:
         BundleError: the file is not YAML, or a document in it is not a Kubernetes object.
     """
     try:
-        documents = list(yaml.load_all(path.read_bytes(), Loader=_LOADER))
+        documents = list(yaml.load_all(path.read_bytes(), Loader=YAML_LOADER))
     except yaml.YAMLError as error:
         raise BundleError(f"{path} is not YAML: {error}", remedy="llmprov bundle verify") from error
     return tuple(item for document in documents if document is not None for item in _objects(document, path))

@@ -8,6 +8,7 @@ from jinja2 import Environment, FileSystemBytecodeCache, PackageLoader, StrictUn
 from pydantic import BaseModel, ConfigDict
 
 from llmprov import paths
+from llmprov.stages import YAML_LOADER
 
 type Manifest = dict[str, object]
 
@@ -27,16 +28,13 @@ def render(template: str, inputs: Inputs) -> tuple[Manifest, ...]:
     """
     values = {name: getattr(inputs, name) for name in type(inputs).model_fields}
     text = _environment().get_template(template).render(values)
-    documents = yaml.load_all(text, Loader=_CLoader)
+    documents = yaml.load_all(text, Loader=YAML_LOADER)
     return tuple(document for document in documents if document)
 
 
 def dump(manifests: Sequence[Manifest]) -> str:
     """Write objects as a YAML stream that people can review."""
     return yaml.safe_dump_all(manifests, sort_keys=False, width=120)
-
-
-_CLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @lru_cache(maxsize=1)
