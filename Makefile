@@ -52,6 +52,7 @@ bench: bundle ## Speed as ratios within one run
 	@$(VENV)/python -m tests.bench.install
 	@$(VENV)/python -m tests.bench.second_run
 	@$(VENV)/python -m tests.bench.second_run --hosts 100
+	@$(VENV)/python -m tests.bench.node_add
 
 test: lint bundle unit lab-test ## The whole suite
 

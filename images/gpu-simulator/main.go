@@ -23,7 +23,10 @@ import (
 	api "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 )
 
-const registerTimeout = 10 * time.Second
+const (
+	registerTimeout  = 10 * time.Second
+	registerInterval = time.Second
+)
 
 // Settings say where the kubelet, the devices and the faults are.
 type Settings struct {
@@ -95,14 +98,25 @@ func session(ctx context.Context, settings Settings, plugin *Plugin, watcher *fs
 		return err
 	}
 	defer server.Stop()
-	if err := register(ctx, settings); err != nil {
-		// Its socket may be a leftover, or not there yet: it says so when it listens, by making it.
-		log.Printf("not registered, waiting for the kubelet: %v", err)
-	}
+	// The kubelet's socket may be a leftover or not there yet; and it is there before anyone listens on it, so its making is
+	// no reason to stop asking.
+	again := time.After(0)
+	waiting := false
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-again:
+			err := register(ctx, settings)
+			if err == nil {
+				again = nil
+				continue
+			}
+			if !waiting {
+				log.Printf("not registered, waiting for the kubelet: %v", err)
+			}
+			waiting = true
+			again = time.After(registerInterval)
 		case err := <-watcher.Errors:
 			return fmt.Errorf("watching failed: %w", err)
 		case event := <-watcher.Events:

@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"log"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -39,6 +42,11 @@ func startKubelet(t *testing.T, settings Settings) *kubelet {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveKubelet(t, listener)
+}
+
+func serveKubelet(t *testing.T, listener net.Listener) *kubelet {
+	t.Helper()
 	kubelet := &kubelet{server: grpc.NewServer(), registered: make(chan *api.RegisterRequest, 8)}
 	api.RegisterRegistrationServer(kubelet.server, kubelet)
 	go func() { _ = kubelet.server.Serve(listener) }()
@@ -78,6 +86,22 @@ func host(t *testing.T) Settings {
 	}
 	write(t, settings.Spec, spec)
 	return settings
+}
+
+// logged is what the program logs from now on until the test ends, a line at a time.
+func logged(t *testing.T) <-chan string {
+	t.Helper()
+	lines := make(chan string, 64)
+	log.SetOutput(lineWriter(lines))
+	t.Cleanup(func() { log.SetOutput(os.Stderr) })
+	return lines
+}
+
+type lineWriter chan<- string
+
+func (lines lineWriter) Write(line []byte) (int, error) {
+	lines <- string(line)
+	return len(line), nil
 }
 
 func write(t *testing.T, path, text string) {
@@ -228,6 +252,33 @@ func TestWaitsForAKubeletThatIsNotThereYet(t *testing.T) {
 	start(t, settings)
 	kubelet := startKubelet(t, settings)
 	kubelet.registration(t)
+}
+
+// A listening socket is made in two steps, and a watcher of its directory sees the first.
+func TestRegistersWhenTheSocketIsThereBeforeItIsListenedOn(t *testing.T) {
+	settings := host(t)
+	descriptor, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := os.NewFile(uintptr(descriptor), settings.kubelet())
+	defer socket.Close()
+	if err := syscall.Bind(descriptor, &syscall.SockaddrUnix{Name: settings.kubelet()}); err != nil {
+		t.Fatal(err)
+	}
+	lines := logged(t)
+	start(t, settings)
+	if line := <-lines; !strings.Contains(line, "not registered") {
+		t.Fatalf("nobody listens, and yet: %s", line)
+	}
+	if err := syscall.Listen(descriptor, 8); err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.FileListener(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serveKubelet(t, listener).registration(t)
 }
 
 func TestRefusesASpecThatItCannotRead(t *testing.T) {

@@ -1,4 +1,7 @@
-"""`llmprov model deploy`, `scale`, `rollout` and `remove`: the models of a cluster that is there."""
+"""`llmprov model deploy`, `scale`, `rollout` and `remove`: the models of a cluster that is there.
+
+Others are kept away while objects are changed, not while engines start: that takes minutes, and is no change.
+"""
 
 import re
 from collections.abc import Sequence
@@ -23,6 +26,7 @@ from llmprov.states import ReadyModel
 from llmprov.workflows import models
 from llmprov.workflows.cluster import open_cluster
 from llmprov.workflows.model_objects import shared_objects, surroundings
+from llmprov.workflows.operating import journaled
 from llmprov.workflows.references import open_registry
 from llmprov.workflows.rollout_plan import Choice
 
@@ -45,8 +49,9 @@ def deploy(
         known(inventory, name)
     lock = BundleLock.load(inventory.settings.bundle_dir)
     check_images(inventory, lock, names)
-    with open_cluster(inventory) as cluster:
-        deployed = models.deploy(cluster, inventory, lock, progress, take_over=take_over, names=names)
+    with journaled(inventory, "model deploy", progress) as alone, open_cluster(inventory) as cluster:
+        with alone():
+            deployed = models.deploy(cluster, inventory, lock, progress, take_over=take_over, names=names)
         return models.wait_ready(cluster, inventory, progress, deployed, names=names)
 
 
@@ -68,10 +73,11 @@ def scale(inventory: Inventory, name: str, replicas: str, progress: Progress) ->
         model.model_copy(update={"replicas": bounds}) if model.name == name else model for model in inventory.models
     )
     lock = BundleLock.load(inventory.settings.bundle_dir)
-    with open_cluster(inventory) as cluster:
-        scaled = inventory.model_copy(update={"models": changed})
-        _check_room(models.choices(cluster, scaled, lock, names=(name,)))
-        deployed = models.deploy(cluster, scaled, lock, progress, names=(name,))
+    scaled = inventory.model_copy(update={"models": changed})
+    with journaled(inventory, "model scale", progress) as alone, open_cluster(inventory) as cluster:
+        with alone():
+            _check_room(models.choices(cluster, scaled, lock, names=(name,)))
+            deployed = models.deploy(cluster, scaled, lock, progress, names=(name,))
         return models.wait_ready(cluster, scaled, progress, deployed, names=(name,))
 
 
@@ -106,8 +112,9 @@ def roll_out(
     known(inventory, name)
     lock = BundleLock.load(inventory.settings.bundle_dir)
     check_images(inventory, lock, (name,))
-    with open_cluster(inventory) as cluster:
-        deployed = models.deploy(cluster, inventory, lock, progress, names=(name,), restart=restart)
+    with journaled(inventory, "model rollout", progress) as alone, open_cluster(inventory) as cluster:
+        with alone():
+            deployed = models.deploy(cluster, inventory, lock, progress, names=(name,), restart=restart)
         ready = models.wait_ready(cluster, inventory, progress, deployed, names=(name,))
     return planned(deployed.choices[0]), ready
 
@@ -118,13 +125,14 @@ def remove(inventory: Inventory, name: str, progress: Progress) -> RemovedModel:
     Raises:
         ModelError: there is no such model in the cluster.
     """
-    with open_cluster(inventory) as cluster:
-        _check_deployed(cluster, name)
-        selector = f"{MODEL_LABEL}={name}"
-        around = surroundings(cluster)
-        left = [model for model in inventory.models if model.name != name]
-        shared = shared_objects(cluster, left, around, without=name)
-        gone = apply_set(cluster, models.MODELS_SET, shared, progress, within=selector).pruned
+    selector = f"{MODEL_LABEL}={name}"
+    with journaled(inventory, "model remove", progress) as alone, open_cluster(inventory) as cluster:
+        with alone():
+            _check_deployed(cluster, name)
+            around = surroundings(cluster)
+            left = [model for model in inventory.models if model.name != name]
+            shared = shared_objects(cluster, left, around, without=name)
+            gone = apply_set(cluster, models.MODELS_SET, shared, progress, within=selector).pruned
         with progress.step("stop replicas", name):
             _wait_gone(cluster, selector)
     found, _ = read_models(model_files(inventory.path))

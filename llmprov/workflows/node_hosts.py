@@ -18,7 +18,8 @@ from llmprov.progress import Progress
 from llmprov.workflows import install, node_checks, reset
 from llmprov.workflows.cluster import open_cluster
 from llmprov.workflows.node_checks import Target, Votes
-from llmprov.workflows.nodes import Options, drain_nodes, operating
+from llmprov.workflows.nodes import Options, drain_nodes
+from llmprov.workflows.operating import operating
 
 type Output = Callable[[str], None] | None
 _ETCD = "component=etcd,tier=control-plane"

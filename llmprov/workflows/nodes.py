@@ -1,7 +1,6 @@
 """`llmprov node drain` and `uncordon`: a node is emptied without a cut request, and takes pods again."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from llmprov.cluster import drain as drains
@@ -13,9 +12,8 @@ from llmprov.inventory import Inventory
 from llmprov.manifests.model import MODEL_LABEL, NAMESPACE
 from llmprov.node_states import Drained, Uncordoned
 from llmprov.progress import Progress
-from llmprov.runner import Journal
 from llmprov.workflows.cluster import open_cluster
-from llmprov.workflows.lock import only_operator
+from llmprov.workflows.operating import operating
 
 REPLICAS = Replicas(NAMESPACE, MODEL_LABEL)
 SECONDS = 900.0
@@ -79,18 +77,6 @@ def uncordon(
             Uncordoned(name, was, drains.finish(cluster, name, REPLICAS, progress, seconds=seconds, check=check))
             for name, was in changed.items()
         )
-
-
-@contextmanager
-def operating(inventory: Inventory, verb: str, progress: Progress) -> Iterator[Callable[[], None]]:
-    """Be the cluster's only operator, with a journal; yields what raises once another has taken over.
-
-    Raises:
-        BusyError: somebody else is at work.
-    """
-    journal = Journal.create(verb.replace(" ", "-"))
-    with journal.whole_run(verb), only_operator(inventory, verb, journal.run_id, progress) as operator:
-        yield operator.check
 
 
 def _lost_data(cluster: Cluster, names: Sequence[str]) -> tuple[str, ...]:

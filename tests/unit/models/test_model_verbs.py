@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from llmprov.manifests.model import NAMESPACE
 from llmprov.progress import NullProgress
 from llmprov.workflows import model_deploy, model_show, models, rollout_pull
 from llmprov.workflows.model_deploy import check_images, parse_replicas
+from tests.unit.alone import work_alone
 from tests.unit.bundle.servers import Registry
 from tests.unit.cluster.fakeapi import FakeApi
 from tests.unit.models.conftest import MODEL
@@ -33,8 +35,12 @@ def inventory(make_inventory: Callable[..., Inventory]) -> Inventory:
 
 
 @pytest.fixture(autouse=True)
-def _wired(monkeypatch: pytest.MonkeyPatch, inventory: Inventory, cluster: Cluster, lock: BundleLock) -> None:
+def operators(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, inventory: Inventory, cluster: Cluster, lock: BundleLock
+) -> list[str]:
+    """The verbs that kept others away; verbs work on the stand-in for a cluster."""
     monkeypatch.setenv("LLMPROV_PROGRESS", "silent")
+    monkeypatch.setenv("LLMPROV_STATE_DIR", str(tmp_path / "state"))
 
     @contextmanager
     def opened(_inventory: Inventory) -> Iterator[Cluster]:
@@ -45,6 +51,7 @@ def _wired(monkeypatch: pytest.MonkeyPatch, inventory: Inventory, cluster: Clust
     monkeypatch.setattr(model_deploy, "check_images", lambda *_: None)
     for workflow in (model_deploy, model_show):
         monkeypatch.setattr(workflow, "open_cluster", opened)
+    return work_alone(monkeypatch)
 
 
 def invoke(*words: str) -> tuple[int, str]:
@@ -278,6 +285,29 @@ def test_remove(served: FakeApi) -> None:
     assert ("v1/namespaces", "", NAMESPACE) in served.objects
     with pytest.raises(ModelError, match="no model 'm' in the cluster"):
         invoke("remove", "m")
+
+
+def test_what_changes_models_keeps_others_away_and_is_journaled(
+    served: FakeApi,
+    make_inventory: Callable[..., Inventory],
+    monkeypatch: pytest.MonkeyPatch,
+    operators: list[str],
+) -> None:
+    change(monkeypatch, make_inventory, max_model_len=512)
+    invoke("rollout", "m", "--dry-run")
+    assert operators == []
+    invoke("rollout", "m")
+    invoke("deploy")
+    with pytest.raises(ModelError, match="only 2 of 4"):
+        invoke("scale", "m", "4")
+    served.remove(("v1/pods", NAMESPACE, "m-1"))
+    invoke("remove", "m")
+    verbs = ["model rollout", "model deploy", "model scale", "model remove"]
+    assert operators == verbs
+    result = CliRunner().invoke(app, ["runs", "--json"])
+    assert {run["verb"]: run["outcome"] for run in json.loads(result.stdout)} == {
+        verb: "failed" if verb == "model scale" else "ok" for verb in verbs
+    }
 
 
 def test_deploying_one_model_leaves_the_others(

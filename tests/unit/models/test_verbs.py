@@ -21,6 +21,7 @@ from llmprov.report.model import print_deployed, size
 from llmprov.report.status import age
 from llmprov.states import ReadyModel
 from llmprov.workflows import chat, model_deploy, models, status
+from tests.unit.alone import work_alone
 from tests.unit.bundle.servers import Registry, Web
 from tests.unit.cluster.fakeapi import FakeApi
 from tests.unit.models.test_serving import event, piece, put_model, put_node
@@ -33,8 +34,10 @@ def inventory(make_inventory: Callable[..., Inventory], registry: Registry) -> I
 
 
 @pytest.fixture(autouse=True)
-def _wired(monkeypatch: pytest.MonkeyPatch, inventory: Inventory, cluster: Cluster) -> None:
+def _wired(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, inventory: Inventory, cluster: Cluster) -> None:
     monkeypatch.setenv("LLMPROV_PROGRESS", "silent")
+    monkeypatch.setenv("LLMPROV_STATE_DIR", str(tmp_path / "state"))
+    work_alone(monkeypatch)
 
     @contextmanager
     def opened(_inventory: Inventory, *, patience: float = 1.0) -> Iterator[Cluster]:

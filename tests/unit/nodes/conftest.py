@@ -18,9 +18,11 @@ from llmprov.runner import HostOutcome, RunResult
 from llmprov.ssh import SshTarget
 from llmprov.workflows import node_hosts, nodes
 from llmprov.workflows import reset as real_reset
-from tests.unit.cluster.conftest import Direct, cluster_at
-from tests.unit.cluster.fakeapi import FakeApi, serve
+from tests.unit.alone import work_alone
+from tests.unit.models.conftest import api, cluster
 from tests.unit.ssh.fakessh import FakeSsh, install
+
+__all__ = ["api", "cluster"]
 
 SETTINGS = {
     "name": "test",
@@ -52,29 +54,10 @@ class Members:
         self.names.remove(member.name)
 
 
-class Alone:
-    """An operator beside whom there is no other; the lock itself is tested elsewhere."""
-
-    def check(self) -> None:
-        """Go on."""
-
-
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
     """Where journals are."""
     return tmp_path / "state"
-
-
-@pytest.fixture
-def api() -> Iterator[FakeApi]:
-    fake = FakeApi()
-    with serve(fake):
-        yield fake
-
-
-@pytest.fixture
-def cluster(api: FakeApi) -> Cluster:
-    return cluster_at(api.url, Direct(api.url), patience=1)
 
 
 @pytest.fixture
@@ -132,12 +115,8 @@ def _wired(
         resets.append(limit)
         return ResetResult(RunResult(0, 1.0, (HostOutcome(limit),)), 1.0)
 
-    @contextmanager
-    def alone(_inventory: Inventory, _verb: str, _run: str, _progress: Progress) -> Iterator[Alone]:
-        yield Alone()
-
     monkeypatch.setenv("LLMPROV_STATE_DIR", str(state))
-    monkeypatch.setattr(nodes, "only_operator", alone)
+    work_alone(monkeypatch)
     monkeypatch.setattr(verb, "load", lambda _: inventory)
     for workflow in (nodes, node_hosts):
         monkeypatch.setattr(workflow, "open_cluster", opened)

@@ -11,8 +11,9 @@ from llmprov.errors import BusyError, ClusterError, HostConnectionError, Invento
 from llmprov.inventory import Inventory
 from llmprov.manifests.model import MODEL_LABEL, NAMESPACE
 from llmprov.workflows import install
+from tests.unit.alone import Alone
 from tests.unit.cluster.fakeapi import FakeApi
-from tests.unit.nodes.conftest import Alone, Members
+from tests.unit.nodes.conftest import Members
 from tests.unit.ssh.fakessh import FakeSsh
 
 GONE = "connect to host gpu2 port 22: No route to host\n"
