@@ -1,7 +1,7 @@
 """Makes a set of objects be in the cluster, and nothing that used to belong to the set."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from llmprov.cluster.client import Cluster, Object
 from llmprov.cluster.compare import APPLIED, digest, in_sync, marked, with_metadata
@@ -79,12 +79,35 @@ def apply_set(
             step.update(header.label, done=done, total=len(labelled))
             if not run.apply(item, header):
                 break
-        if run.refused:
-            raise joined(ClusterError, f"{len(run.refused)} objects of {name} were refused", run.refused)
-        run.establish()
+        run.finish()
         pruned = _prune(cluster, name, leftovers(live, name, headers))
         step.update(f"{len(labelled)} objects", done=len(labelled), total=len(labelled))
-    return Applied(tuple(run.created), tuple(run.changed), tuple(run.unchanged), pruned)
+    return replace(run.applied, pruned=pruned)
+
+
+def apply_definitions(
+    cluster: Cluster, name: str, objects: Iterable[Object], *, live: LiveObjects, check: Callable[[], None]
+) -> Applied:
+    """Of a set, apply only what defines kinds, and wait until the API serves them. Applying the set finds them done.
+
+    Args:
+        cluster: where to.
+        name: the set.
+        objects: the whole set.
+        live: what was there a moment ago.
+        check: called before each object; it raises to end the work.
+
+    Raises:
+        ClusterError: as `apply_set`.
+    """
+    run = _Run(cluster, name, live.objects, take_over=False)
+    for item in objects:
+        header = Header.model_validate(item)
+        if header.resource == CRD:
+            check()
+            run.apply(as_member(item, name), header)
+    run.finish()
+    return run.applied
 
 
 @dataclass
@@ -123,6 +146,17 @@ class _Run:
         if before is not None and in_sync(item, before.item):
             return before.item
         return self.cluster.apply(item, force=self.take_over)
+
+    def finish(self) -> None:
+        """Wait for the last kinds, or say which objects were refused."""
+        if self.refused:
+            raise joined(ClusterError, f"{len(self.refused)} objects of {self.set_name} were refused", self.refused)
+        self.establish()
+
+    @property
+    def applied(self) -> Applied:
+        """What became of the objects so far."""
+        return Applied(tuple(self.created), tuple(self.changed), tuple(self.unchanged))
 
     def establish(self) -> None:
         """Wait until the kinds that were defined so far are served."""

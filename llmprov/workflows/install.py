@@ -4,6 +4,7 @@ What is already true costs a look. Of a first install the critical path is the p
 of the engine; everything else runs beside it:
 
     inventory → bundle → survey → preflight → hosts (Ansible) → objects (network, GPUs, models) → ready
+                                            │ └ definitions of kinds, while workers join   │
                                             └ push: files, engine, the rest ─ pull on the GPU workers ┘
 """
 
@@ -23,9 +24,10 @@ from llmprov.inventory import Inventory
 from llmprov.plans import Plan, Verdict
 from llmprov.progress import Progress
 from llmprov.results import InstallResult, Objects, Pulled
-from llmprov.runner import HostOutcome, Journal, Options, RunEvent, RunResult, Status
+from llmprov.runner import HostOutcome, Journal, Kind, Options, RunEvent, RunResult, Status
 from llmprov.stages import Runner, Stage, stage_names
 from llmprov.workflows import preflight
+from llmprov.workflows.definitions_beside import DefinitionsBeside
 from llmprov.workflows.host_steps import HostSteps
 from llmprov.workflows.install_bundle import require_whole
 from llmprov.workflows.install_images import pulls
@@ -106,8 +108,9 @@ def install(request: Request, progress: Progress, *, on_output: Callable[[str], 
         if away is not None:
             raise away
         push = held.enter_context(PushBeside(run.push_job(), phases))
-        hosts, changes = run.hosts(push, on_output)
-        objects = run.objects(push) if _reaches_objects(request) else None
+        definitions = held.enter_context(run.definitions())
+        hosts, changes = run.hosts(push, definitions, on_output)
+        objects = run.objects(push, definitions) if _reaches_objects(request) else None
         return InstallResult(
             inventory=request.inventory,
             check=request.check,
@@ -212,7 +215,17 @@ class _Run:
             self.cluster, Selection(files=True, images=self.found.images.push_order), patience=_REGISTRY_SECONDS
         )
 
-    def hosts(self, push: PushBeside, on_output: Callable[[str], None] | None) -> tuple[RunResult, tuple[str, ...]]:
+    def definitions(self) -> DefinitionsBeside:
+        """Return the definition of kinds; it begins when there is an API."""
+        stages = [stage.name for stage in _stages(self.request)] if _reaches_objects(self.request) else []
+        check = self.operator.check if self.operator else lambda: None
+        return DefinitionsBeside(
+            self.cluster, self.lock, stages, phases=self.phases, progress=self.progress, check=check
+        )
+
+    def hosts(
+        self, push: PushBeside, definitions: DefinitionsBeside, on_output: Callable[[str], None] | None
+    ) -> tuple[RunResult, tuple[str, ...]]:
         """Bring the hosts to Ready; what they fetch is pushed meanwhile. Where nothing is to be done, nothing runs."""
         if self.found.plan.push and not self.request.check:
             push.start()
@@ -223,6 +236,8 @@ class _Run:
 
         def follow(event: RunEvent) -> None:
             steps.take(event)
+            if event.kind is Kind.PLAY_END and event.stage == "control_plane" and event.hosts:
+                definitions.start()
             if event.status is Status.CHANGED:
                 changes.append(f"{event.host}: {event.task}")
 
@@ -244,7 +259,7 @@ class _Run:
             self.quarantine.failed(result)
         return self._with_untouched(result), tuple(changes)
 
-    def objects(self, push: PushBeside) -> Objects:
+    def objects(self, push: PushBeside, definitions: DefinitionsBeside) -> Objects:
         """Bring network, GPUs and models to Ready, on the hosts that are members of the cluster by now."""
         plan, members = self.found.plan, self.cluster.without(self._no_members())
         stages = frozenset(stage.name for stage in _stages(self.request))
@@ -258,6 +273,7 @@ class _Run:
             stages=stages,
             unfinished=unfinished,
             push=push,
+            definitions=definitions,
             phases=self.phases,
             progress=self.progress,
             operator=self.operator,

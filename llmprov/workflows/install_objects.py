@@ -13,6 +13,7 @@ from llmprov.progress import Progress
 from llmprov.results import EngineStart, Objects, Served
 from llmprov.workflows import cluster as clusters
 from llmprov.workflows import gateway, models
+from llmprov.workflows.definitions_beside import DefinitionsBeside
 from llmprov.workflows.lock import Operator
 from llmprov.workflows.phases import Phases
 from llmprov.workflows.plan_objects import MODELS
@@ -27,6 +28,7 @@ def apply_objects(
     stages: Collection[str],
     unfinished: Collection[str],
     push: PushBeside,
+    definitions: DefinitionsBeside,
     phases: Phases,
     progress: Progress,
     operator: Operator | None = None,
@@ -39,6 +41,7 @@ def apply_objects(
         stages: names of wanted stages; others are left out.
         unfinished: those of the stages of which an object is to be changed, or something does not work.
         push: of the images; waited for before a pod names them.
+        definitions: of kinds, which may have begun already.
         phases: gets the parts' times.
         progress: shows what is waited for.
         operator: learns that there is a cluster now.
@@ -50,6 +53,8 @@ def apply_objects(
             clusters.wait_nodes(api, inventory, progress)
         with phases.timed("wait for the push"):
             push.wait()
+        with phases.timed("wait for definitions"):
+            defined = definitions.wait()
         run = _Run(
             api=api,
             inventory=inventory,
@@ -59,6 +64,7 @@ def apply_objects(
             progress=progress,
             operator=operator,
             before=_replicas(api),
+            done=Objects().plus(defined),
         )
         run.apply([station for station in stations_of(unfinished) if not station.last])
         if MODELS in unfinished:

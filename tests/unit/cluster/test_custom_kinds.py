@@ -5,8 +5,9 @@ from threading import Timer
 import pytest
 
 from llmprov.cluster import crds
-from llmprov.cluster.apply import apply_set
-from llmprov.cluster.client import Cluster
+from llmprov.cluster.apply import Applied, apply_definitions, apply_set
+from llmprov.cluster.client import Cluster, Object
+from llmprov.cluster.live import LiveObjects
 from llmprov.cluster.objects import Kind
 from llmprov.errors import ClusterError
 from llmprov.progress import NullProgress
@@ -51,6 +52,16 @@ def test_objects_wait_for_their_definition(cluster: Cluster, api: FakeApi) -> No
     assert times == [], "it was applied before the API served its kind"
     assert cluster.get(SCALED, "a", "ns") is not None
     assert apply_set(cluster, "s", [SCALER, DEFINITION, SPACE], NullProgress()).changes == 0
+
+
+def test_definitions_go_ahead_of_their_set(cluster: Cluster, api: FakeApi) -> None:
+    Timer(0.1, lambda: decided(api, "Established", "True")).start()
+    objects: list[Object] = [SCALER, DEFINITION, SPACE]
+    ahead = apply_definitions(cluster, "s", objects, live=LiveObjects.read(cluster), check=lambda: None)
+    definition = "CustomResourceDefinition scaledobjects.keda.sh"
+    assert ahead == Applied(created=(definition,))
+    applied = apply_set(cluster, "s", objects, NullProgress())
+    assert applied == Applied(created=("Namespace ns", "ScaledObject ns/a"), unchanged=(definition,))
 
 
 def test_a_definition_that_is_refused(cluster: Cluster, api: FakeApi) -> None:

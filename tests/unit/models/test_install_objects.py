@@ -15,6 +15,7 @@ from llmprov.progress import NullProgress, Progress, Step
 from llmprov.results import Objects
 from llmprov.runner import Journal
 from llmprov.workflows import cluster as clusters
+from llmprov.workflows.definitions_beside import DefinitionsBeside
 from llmprov.workflows.install_objects import apply_objects
 from llmprov.workflows.phases import Phases
 from llmprov.workflows.push_beside import PushBeside
@@ -77,10 +78,18 @@ def test_only_engines_that_this_run_started_are_timed(
 
     def run(progress: Progress) -> tuple[Phases, Objects]:
         phases = Phases(Journal.create("install"), progress)
-        stages = ("models",)
-        objects = apply_objects(
-            make_inventory(), lock, stages=stages, unfinished=stages, push=push, phases=phases, progress=progress
-        )
+        stages, inventory = ("models",), make_inventory()
+        with DefinitionsBeside(inventory, lock, stages, phases=phases, progress=progress) as definitions:
+            objects = apply_objects(
+                inventory,
+                lock,
+                stages=stages,
+                unfinished=stages,
+                push=push,
+                definitions=definitions,
+                phases=phases,
+                progress=progress,
+            )
         return phases, objects
 
     phases, first = run(_Controller(api))
