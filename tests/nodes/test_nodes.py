@@ -19,7 +19,7 @@ from tests.load.running import load
 
 pytestmark = pytest.mark.lab
 NODE = "gpu2"
-DELEGATED = {"Create a join token", "Wait until the nodes are Ready"}
+DELEGATED = {"Create a join token", "Look for the node that this host was", "Wait until the nodes are Ready"}
 """What one host's joining does on the first control plane."""
 # As if all had expired: the controller that takes expired ones away deletes them, too.
 _FORGET_TOKENS = f"{KUBECTL} -n kube-system delete secret --field-selector type=bootstrap.kubernetes.io/token"
@@ -30,9 +30,12 @@ def lab(installed: Installed) -> Iterator[Lab]:
     """The installed cluster with one replica of each model, all nodes taking pods again afterwards."""
 
     def few() -> bool:
-        return all(served(installed.lab, name)["wanted"] == 1 for name in ("assistant", "smollm2"))
+        # One that stops has its GPU until it is gone.
+        there = installed.lab.ssh("cp1", f"{KUBECTL} -n llmprov-models get pods -o name").split()
+        wanted = [served(installed.lab, name)["wanted"] for name in ("assistant", "smollm2")]
+        return wanted == [1, 1] and len(there) == len(wanted)
 
-    until(few, seconds=420, what="replicas that an earlier load left to go")
+    until(few, seconds=420, what="replicas that an earlier load or drain left to go")
     yield installed.lab
     installed.lab.llmprov("node", "uncordon", NODE, "-i", str(installed.lab.inventory), check=False)
 
