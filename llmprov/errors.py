@@ -77,6 +77,10 @@ class ClusterError(LlmprovError):
     exit_code = ExitCode.CLUSTER
 
 
+class ShortOfNodesError(ClusterError):
+    """Some replicas of a workload are ready; for the others no node has room."""
+
+
 class LabError(LlmprovError):
     """The lab cannot be started, stopped or found."""
 

@@ -31,6 +31,8 @@ class Failure:
     remedy: str
     container: str = ""
     """The container whose log tells more; empty when there is none."""
+    homeless: bool = False
+    """Whether all that it lacks is a node with room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ def _unscheduled(pod: Pod, now: datetime) -> Failure | None:
         pod.metadata.name,
         f"no node can take it: {_scheduling(condition.message)}",
         "free GPUs (`llmprov status` counts them), add a GPU worker, or ask for fewer in the model's file",
+        homeless=True,
     )
 
 

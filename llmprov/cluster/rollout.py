@@ -19,7 +19,7 @@ from llmprov.cluster.objects import (
 from llmprov.cluster.pods import Failure, ReplicaTiming, activity, failure, timing, utc_now
 from llmprov.cluster.wait import Selection, watch_until
 from llmprov.cluster.workloads import DaemonSet, Deployment
-from llmprov.errors import ClusterError, joined
+from llmprov.errors import ClusterError, ShortOfNodesError, joined
 from llmprov.progress import Progress, Step
 
 REVISION = "deployment.kubernetes.io/revision"
@@ -154,7 +154,7 @@ class _Rollout:
         for pod in pods:
             lost = failure(pod, _of(events, pod), now, freeing=freeing)
             if lost and owner.observed and self._is_newest(pod):
-                raise self._lost(lost)
+                raise self._lost(lost, ready=ready)
         doing = {pod.metadata.name: activity(pod, _of(events, pod), now) for pod in pods}
         self.last = tuple(f"{name}: {what}" for name, what in doing.items())
         busy = dict.fromkeys(what for what in doing.values() if what != "ready")
@@ -173,13 +173,14 @@ class _Rollout:
         newest = max(sets, key=lambda meta: int(meta.annotations.get(REVISION, "0")))
         return pod.metadata.labels.get(TEMPLATE_HASH) == newest.labels.get(TEMPLATE_HASH)
 
-    def _lost(self, lost: Failure) -> ClusterError:
+    def _lost(self, lost: Failure, *, ready: int) -> ClusterError:
         lines: tuple[str, ...] = ()
         if lost.container:
             where = (self.workload.namespace, lost.pod, lost.container)
             lines = self.cluster.log(*where, lines=_LOG_LINES, previous=True)
             lines = lines or self.cluster.log(*where, lines=_LOG_LINES)
-        return ClusterError(f"{self.workload.name}: pod {lost.pod}: {lost.reason}", remedy=lost.remedy, details=lines)
+        kind = ShortOfNodesError if lost.homeless and ready else ClusterError
+        return kind(f"{self.workload.name}: pod {lost.pod}: {lost.reason}", remedy=lost.remedy, details=lines)
 
 
 def _owner(cluster: Cluster, workload: Workload) -> Deployment | DaemonSet:

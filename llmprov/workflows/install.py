@@ -277,6 +277,7 @@ class _Run:
             phases=self.phases,
             progress=self.progress,
             operator=self.operator,
+            short_of_nodes=bool(self.quarantine.hosts),
         )
 
     def pulls(self, objects: Objects | None) -> tuple[Pulled, ...]:

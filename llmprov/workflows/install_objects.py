@@ -32,6 +32,7 @@ def apply_objects(
     phases: Phases,
     progress: Progress,
     operator: Operator | None = None,
+    short_of_nodes: bool = False,
 ) -> Objects:
     """Bring about the wanted ones of the stages that Python owns; what is as it should be is only looked at.
 
@@ -45,6 +46,7 @@ def apply_objects(
         phases: gets the parts' times.
         progress: shows what is waited for.
         operator: learns that there is a cluster now.
+        short_of_nodes: whether hosts were set aside: models may have fewer replicas than they should.
     """
     with clusters.open_cluster(inventory) as api:
         if operator is not None:
@@ -72,7 +74,7 @@ def apply_objects(
         run.apply([station for station in stations_of(unfinished) if station.last])
         run.wait(stations_of(unfinished))
         if MODELS in unfinished:
-            run.wait_models()
+            run.wait_models(short_of_nodes=short_of_nodes)
             if "gateway" in stages:
                 with phases.timed("models behind the gateway"):
                     gateway.wait_models(api, inventory, progress)
@@ -126,10 +128,12 @@ class _Run:
                 with self.phases.timed(station.stage):
                     station.wait(self.api, self.inventory, self.progress)
 
-    def wait_models(self) -> None:
+    def wait_models(self, *, short_of_nodes: bool) -> None:
         """Wait until the models answer."""
         with self.phases.timed(MODELS):
-            ready = models.wait_ready(self.api, self.inventory, self.progress, self.deployed)
+            ready = models.wait_ready(
+                self.api, self.inventory, self.progress, self.deployed, short_of_nodes=short_of_nodes
+            )
         self.done = replace(self.done, starts=_starts(ready, self.before))
 
     def _check(self) -> None:

@@ -10,7 +10,7 @@ from llmprov.cluster.live import LiveObjects
 from llmprov.cluster.objects import DEPLOYMENT
 from llmprov.cluster.pods import ReplicaTiming
 from llmprov.cluster.rollout import Outcome, Workload, outcomes_of, workloads_failed
-from llmprov.errors import ClusterError, ModelError, joined
+from llmprov.errors import ClusterError, ModelError, ShortOfNodesError, joined
 from llmprov.inventory import Inventory, ModelSpec
 from llmprov.manifests.model import MODEL_LABEL, NAMESPACE, PORT, ModelInputs, Strategy
 from llmprov.progress import Progress
@@ -158,10 +158,19 @@ def wait_ready(
     deployed: Deployed | None = None,
     *,
     names: Sequence[str] = (),
+    short_of_nodes: bool = False,
 ) -> tuple[ReadyModel, ...]:
     """Wait until every replica of every model answers; they start beside each other.
 
     A model whose new revision does not become ready goes back to the one that served before.
+
+    Args:
+        cluster: where they were deployed.
+        inventory: holds the models.
+        progress: shows what each replica does.
+        deployed: what the deployment did; without it nothing is taken back.
+        names: only these models. Empty: all.
+        short_of_nodes: whether hosts are missing: a model that answers may then have fewer replicas than it should.
 
     Raises:
         ClusterError: a replica cannot start (with its last log lines), or the model's startup time is over.
@@ -169,6 +178,8 @@ def wait_ready(
     """
     workloads = [workload(model) for model in _chosen(inventory, names)]
     outcomes = outcomes_of(cluster, NAMESPACE, workloads, progress)
+    if short_of_nodes:
+        outcomes = {name: _settled_for(outcome, progress) for name, outcome in outcomes.items()}
     errors = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, ClusterError)}
     before = deployed.before if deployed else {}
     undone = [_undo(cluster, before[name], error, progress) for name, error in errors.items() if name in before]
@@ -235,6 +246,14 @@ def _chosen(inventory: Inventory, names: Sequence[str]) -> tuple[ModelSpec, ...]
 def _undo(cluster: Cluster, before: Object, cause: ClusterError, progress: Progress) -> ModelError:
     name = rollout.name_of(before)
     return rollout.undone(name, cause, rollout.undo(cluster, before, progress, seconds=_PULL_SECONDS))
+
+
+def _settled_for(outcome: Outcome, progress: Progress) -> Outcome:
+    """Turn the lack of a node for further replicas into a note."""
+    if not isinstance(outcome, ShortOfNodesError):
+        return outcome
+    progress.note(f"{outcome.message}; it answers with the replicas that there are")
+    return ()
 
 
 def _replicas(outcome: Outcome) -> tuple[ReplicaTiming, ...]:

@@ -8,7 +8,7 @@ import pytest
 
 from llmprov.bundle.lock import BundleLock
 from llmprov.cluster.client import Cluster
-from llmprov.errors import BundleError, ExitCode, ModelError
+from llmprov.errors import BundleError, ClusterError, ExitCode, ModelError
 from llmprov.inventory import Inventory
 from llmprov.manifests.model import NAMESPACE
 from llmprov.progress import NullProgress
@@ -89,6 +89,44 @@ def test_deploy_then_wait(
     finish(api, "Deployment", NAMESPACE, "m", {"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1})
     (ready,) = models.wait_ready(cluster, inventory, NullProgress())
     assert ready.endpoint == "http://m.llmprov-models.svc.cluster.local:8000/v1"
+
+
+def put_replica(api: FakeApi, name: str, condition: dict[str, str]) -> None:
+    meta = {"name": name, "namespace": NAMESPACE, "labels": {"llmprov.io/model": "m"}}
+    spec = {"containers": [{"name": "vllm"}]}
+    api.put({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec, "status": {"conditions": [condition]}})
+
+
+def test_without_some_nodes_a_model_that_answers_is_enough(
+    cluster: Cluster, api: FakeApi, make_inventory: Callable[..., Inventory], lock: BundleLock
+) -> None:
+    notes: list[str] = []
+
+    class Noting(NullProgress):
+        def note(self, message: str) -> None:
+            notes.append(message)
+
+    put_node(api, "gpu1", gpus=2)
+    inventory = make_inventory({**MODEL, "replicas": 2})
+    models.deploy(cluster, inventory, lock, NullProgress())
+    finish(api, "Deployment", NAMESPACE, "m", {"replicas": 2, "updatedReplicas": 2, "availableReplicas": 1})
+    since = "2026-01-01T00:00:00Z"
+    full = {
+        "type": "PodScheduled",
+        "status": "False",
+        "message": "0/1 nodes are available",
+        "lastTransitionTime": since,
+    }
+    put_replica(api, "m-2", full)
+    with pytest.raises(ClusterError, match="no node can take it"):
+        models.wait_ready(cluster, inventory, Noting(), short_of_nodes=True)
+    put_replica(api, "m-1", {"type": "Ready", "status": "True"})
+    with pytest.raises(ClusterError, match="no node can take it"):
+        models.wait_ready(cluster, inventory, Noting())
+    assert notes == []
+    (ready,) = models.wait_ready(cluster, inventory, Noting(), short_of_nodes=True)
+    assert (ready.name, ready.replicas) == ("m", ())
+    assert "m-2: no node can take it" in notes[0]
 
 
 def test_a_model_that_left_the_inventory_is_removed(
