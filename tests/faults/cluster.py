@@ -98,10 +98,10 @@ def read_plan(document: Mapping[str, Any]) -> Planned:
     return found
 
 
-def install(lab: Lab, *arguments: str, inventory: Path | None = None, code: int = 0) -> Outcome:
-    """Install, and hold it to its exit code."""
+def install(lab: Lab, *arguments: str, inventory: Path | None = None, codes: tuple[int, ...] = (0,)) -> Outcome:
+    """Install, and hold it to its exit codes."""
     done = lab.llmprov("install", "-i", str(inventory or lab.inventory), *arguments, check=False, timeout=1800)
-    assert done.exit_code == code, f"exit code {done.exit_code}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    assert done.exit_code in codes, f"exit code {done.exit_code}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done
 
 

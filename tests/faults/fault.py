@@ -38,7 +38,7 @@ class Fault:
         plan: what the plan must say while it lasts: verdicts by host and stage, and of no other host or stage.
         because: words that the plan must give as a reason.
         undo: what no install can do: put a cable back, free a disk.
-        meanwhile: exit code of an install while it lasts; None: none is tried.
+        meanwhile: exit codes that an install while it lasts may have; empty: none is tried.
         arguments: of the install that ends it.
         host: whose models' replicas are lost meanwhile; models that have others keep being asked.
         serving: what becomes of requests to the others.
@@ -50,7 +50,7 @@ class Fault:
     plan: Stages
     because: str = ""
     undo: Deed = nothing
-    meanwhile: int | None = None
+    meanwhile: tuple[int, ...] = ()
     arguments: tuple[str, ...] = ()
     host: str = ""
     serving: Serving = Serving.WHOLE
@@ -70,8 +70,8 @@ def endure(lab: Lab, clean: Looks, fault: Fault) -> None:
         try:
             fault.do(lab)
             _look_at_plan(lab, fault)
-            if fault.meanwhile is not None:
-                install(lab, code=fault.meanwhile)
+            if fault.meanwhile:
+                install(lab, codes=fault.meanwhile)
             if fault.arguments:  # without them an install leaves alone what somebody else did
                 install(lab)
                 assert plan(lab).stages == fault.plan

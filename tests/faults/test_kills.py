@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from llmprov.errors import ExitCode
 from tests.faults.cluster import Looks, install
 from tests.faults.fault import asked, is_clean
 from tests.faults.live import WAY, Live, Moment
@@ -59,7 +60,7 @@ def test_controller_loses_power(lab: Lab, moment: Moment, tmp_path: Path) -> Non
 def test_worker_is_off_before_its_join(lab: Lab) -> None:
     lab.llmprov("lab", "poweroff", "gpu2", "--hard", "--name", lab.name)
     try:
-        install(lab, "--until", "worker", code=11)
+        install(lab, "--until", "worker", codes=(ExitCode.PARTIAL,))
         assert "gpu2" not in lab.ssh("cp1", f"{KUBECTL} get nodes --no-headers")
     finally:
         lab.llmprov("lab", "start", "gpu2", "--name", lab.name)
