@@ -17,11 +17,11 @@ pytestmark = pytest.mark.lab
 UNTIL = "runtime"
 # Public variables with harmless values to choose from. Each is read by one stage alone, that of its role.
 VALUES: dict[str, tuple[object, ...]] = {
+    "base_sysctls": ({"net.ipv4.ip_forward": 1}, {"net.ipv4.ip_forward": 1, "net.ipv4.conf.all.rp_filter": 0}),
     "base_kernel_modules": (["overlay"], ["overlay", "br_netfilter"]),
     "base_limits": (["* soft nofile 65536"], ["* hard nofile 65536"]),
     "base_extra_sysctls": ({"net.ipv4.conf.all.accept_redirects": 0}, {"net.ipv4.conf.all.log_martians": 0}),
     "registry_configuration": ({"log": {"level": "info"}}, {"log": {"level": "error"}}),
-    "registry_content_timeout": (1700, 1900),
     "registry_push_port": (5002, 5003),
     "registry_memory_max": ("300M", "310M"),
     "runtime_containerd_configuration": ({"debug": {"level": "info"}}, {"debug": {"level": "warn"}}),
