@@ -46,19 +46,23 @@ def show(events: Iterable[Mapping[str, object]]) -> bool:
         max((float(str(event["seconds"])) for event in events if event["event"] == kind), default=0.0)
         for kind in ("end", "pull")
     )
-    results = [event for event in events if event["event"] == "result"]
-    elsewhere = [
-        (str(event.get("delegated_to") or event["host"]), str(event["task"]))
-        for event in results
-        if (event.get("delegated_to") or event["host"]) != NEW
-    ]
-    others = [f"{host}: {task}" for host, task in elsewhere if task not in JOINING]
-    out.print(
-        f"{len(results) - len(elsewhere)} tasks on {NEW}, {len(elsewhere) - len(others)} of its joining elsewhere"
-    )
+    away = tasks_elsewhere(events, NEW)
+    here = sum(event["event"] == "result" for event in events) - len(away)
+    others = [f"{host}: {task}" for host, task in away if task not in JOINING]
+    out.print(f"{here} tasks on {NEW}, {len(away) - len(others)} of its joining elsewhere")
     out.print(f"{len(others)} other tasks on other hosts: {', '.join(others) or 'none'}")
     out.print(f"whole run {whole:.1f} s, pull {pull:.1f} s, beside it {whole - pull:.1f} s (goal: at most {GOAL:.0f})")
     return pull > 0 and whole - pull <= GOAL and not others
+
+
+def tasks_elsewhere(events: Iterable[Mapping[str, object]], new: str) -> list[tuple[str, str]]:
+    """Return the tasks that ran on other hosts than a new one, with the host on which each really ran."""
+    ran = (
+        (str(event.get("delegated_to") or event["host"]), str(event["task"]))
+        for event in events
+        if event["event"] == "result"
+    )
+    return [(host, task) for host, task in ran if host != new]
 
 
 def _fresh(inventory: Path) -> bool:

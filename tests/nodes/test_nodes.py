@@ -9,6 +9,8 @@ import pytest
 
 from llmprov import paths
 from llmprov.errors import ExitCode
+from llmprov.runner.journal import read
+from tests.bench.node_add import JOINING, tasks_elsewhere
 from tests.lab.conftest import KUBECTL, Installed, Lab
 from tests.lab.polling import until
 from tests.lab.serving import no_spare_gpu, pods, served
@@ -19,8 +21,6 @@ from tests.load.running import load
 
 pytestmark = pytest.mark.lab
 NODE = "gpu2"
-DELEGATED = {"Create a join token", "Look for the node that this host was", "Wait until the nodes are Ready"}
-"""What one host's joining does on the first control plane."""
 # As if all had expired: the controller that takes expired ones away deletes them, too.
 _FORGET_TOKENS = f"{KUBECTL} -n kube-system delete secret --field-selector type=bootstrap.kubernetes.io/token"
 
@@ -130,18 +130,6 @@ def test_the_first_control_plane_stays(lab: Lab) -> None:
     assert nodes(lab)["cp1"]["ready"]
 
 
-def tasks_elsewhere(directory: Path, since: set[Path]) -> list[tuple[str, str]]:
-    """What installs did on other hosts since then, from their journals."""
-    found = []
-    for journal in set(directory.glob("*-install-*/journal.jsonl")) - since:
-        for line in journal.read_text().splitlines():
-            entry = json.loads(line)
-            where = entry.get("delegated_to") or entry.get("host")
-            if entry.get("event") == "result" and where != NODE:
-                found.append((where, entry["task"]))
-    return found
-
-
 def test_a_worker_is_removed_and_added_again(lab: Lab) -> None:
     runs = Path(lab.environment.get("LLMPROV_STATE_DIR") or paths.state_dir()) / "runs"
     (gone,) = lab.llmprov("node", "remove", NODE, "--yes", "-i", str(lab.inventory), "--json").json
@@ -154,7 +142,9 @@ def test_a_worker_is_removed_and_added_again(lab: Lab) -> None:
     assert added["hosts"] == [NODE]
     assert nodes(lab)[NODE]["ready"]
     assert nodes(lab)[NODE]["gpus"] == 2
-    assert [task for _, task in tasks_elsewhere(runs, before) if task not in DELEGATED] == []
+    installs = set(runs.glob("*-install-*/journal.jsonl")) - before
+    elsewhere = [entry for journal in installs for entry in tasks_elsewhere(read(journal), NODE)]
+    assert [task for _, task in elsewhere if task not in JOINING] == []
 
 
 def test_a_worker_that_died_is_taken_out(lab: Lab) -> None:
