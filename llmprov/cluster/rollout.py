@@ -18,12 +18,10 @@ from llmprov.cluster.objects import (
 )
 from llmprov.cluster.pods import Failure, ReplicaTiming, activity, failure, timing, utc_now
 from llmprov.cluster.wait import Selection, watch_until
-from llmprov.cluster.workloads import DaemonSet, Deployment
+from llmprov.cluster.workloads import REVISION, DaemonSet, Deployment
 from llmprov.errors import ClusterError, ShortOfNodesError, joined
 from llmprov.progress import Progress, Step
 
-REVISION = "deployment.kubernetes.io/revision"
-"""Annotation of Deployments and ReplicaSets: counts templates."""
 TEMPLATE_HASH = "pod-template-hash"
 _LOG_LINES = 20
 

@@ -2,6 +2,10 @@
 
 from llmprov.cluster.objects import Conditions, Header, View
 
+REVISION = "deployment.kubernetes.io/revision"
+"""Annotation of Deployments and ReplicaSets: counts templates."""
+_FIRST = "1"
+
 
 class WorkloadSpec(View):
     """`spec` of a Deployment."""
@@ -43,9 +47,15 @@ class Deployment(_Workload):
 
     @property
     def rolled_out(self) -> bool:
-        """Whether every replica is of the newest template and available, and no older one is left."""
+        """Whether every replica is of the newest template and serves, and no older one is left.
+
+        A replica that takes another's place has to stay ready for `minReadySeconds`: it is available then. Those of
+        the first template replace none, and serve as soon as they are ready.
+        """
         status, wanted = self.status, self.spec.replicas
-        return self.observed and status.updated_replicas == status.replicas == status.available_replicas == wanted
+        first = self.metadata.annotations.get(REVISION) == _FIRST
+        serving = status.ready_replicas if first else status.available_replicas
+        return self.observed and status.updated_replicas == status.replicas == serving == wanted
 
 
 class DaemonSet(_Workload):

@@ -6,7 +6,7 @@ from llmprov.cluster.client import Cluster
 from llmprov.cluster.objects import DEPLOYMENT, EVENT, POD, Event, Pod
 from llmprov.cluster.pods import activity, failure, utc_now
 from llmprov.cluster.prometheus import instant
-from llmprov.cluster.workloads import Deployment
+from llmprov.cluster.workloads import REVISION, Deployment
 from llmprov.errors import ClusterError, ModelError
 from llmprov.inventory import Inventory, ModelSpec
 from llmprov.inventory.suggest import remedy_for
@@ -18,8 +18,6 @@ from llmprov.workflows.autoscaling import conditions
 from llmprov.workflows.chat import SERVED_NAME
 from llmprov.workflows.cluster import open_cluster
 from llmprov.workflows.models import endpoint
-
-_REVISION = "deployment.kubernetes.io/revision"
 
 
 def served_models(inventory: Inventory, progress: Progress) -> tuple[ServedModel, ...]:
@@ -58,7 +56,7 @@ def _model(name: str, spec: ModelSpec | None, live: Deployment | None) -> Served
         ready=live.status.ready_replicas if live else 0,
         wanted=live.wanted if live else 0,
         gpus=spec.resources.gpus if spec else None,
-        revision=annotations.get(_REVISION, ""),
+        revision=annotations.get(REVISION, ""),
         created=live.metadata.creation_timestamp if live else None,
         state=_state(spec, live),
     )

@@ -10,10 +10,9 @@ from llmprov.cluster.compare import APPLIED
 from llmprov.cluster.nodes import GPU
 from llmprov.cluster.objects import DEPLOYMENT, NAMESPACE, POD, Header, Pod
 from llmprov.cluster.pods import utc_now
-from llmprov.cluster.rollout import REVISION
 from llmprov.cluster.room import quantity, rooms
 from llmprov.cluster.wait import Selection, watch_until
-from llmprov.cluster.workloads import Deployment
+from llmprov.cluster.workloads import REVISION, Deployment
 from llmprov.errors import ClusterError, ModelError
 from llmprov.inventory import ModelSpec
 from llmprov.manifests.model import DRAIN_FIRST, MODEL_LABEL, SURGE, ModelInputs, Strategy, model_objects
