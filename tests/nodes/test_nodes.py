@@ -148,6 +148,8 @@ def test_a_worker_is_removed_and_added_again(lab: Lab) -> None:
 
 
 def test_a_worker_that_died_is_taken_out(lab: Lab) -> None:
+    if lab.name == "yours":
+        pytest.skip("only a lab of the tests' own has its hosts powered off")
     model = replica_on(lab, NODE)
     alive = lab.llmprov("node", "remove", NODE, "--force", "--yes", "-i", str(lab.inventory), check=False)
     assert alive.exit_code == ExitCode.CLUSTER
