@@ -93,9 +93,9 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "runtime",
-        "containerd and runc",
+        "containerd, runc and crictl",
         Where.ALL,
-        files=("containerd", "runc"),
+        files=("containerd", "crictl", "runc"),
         images=("pause",),
         registries=True,
     ),

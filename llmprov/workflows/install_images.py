@@ -20,7 +20,7 @@ _AT_ONCE = 16
 _SHOW = f"date +now=%s.%N; exec systemctl show --timestamp=us+utc --property=ExecStart {UNIT}"
 _NOW = re.compile(r"^now=([0-9.]+)$", re.MULTILINE)
 _PULL = re.compile(r"start_time=\[([^\]]+)\] ; stop_time=\[([^\]]+)\]")
-_IMAGE = re.compile(r"argv\[\]=.* images pull .*?(\S+@sha256:[0-9a-f]{64})")
+_IMAGE = re.compile(r"argv\[\]=\S*crictl pull (\S+@sha256:[0-9a-f]{64})")
 
 
 @dataclass(frozen=True)

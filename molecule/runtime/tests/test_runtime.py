@@ -11,6 +11,7 @@ from llmprov.paths import cache_dir
 
 LOCK = BundleLock.load(Path(cache_dir()) / "bundle")
 CTR = "/usr/local/bin/ctr --namespace k8s.io"
+CRICTL = "/usr/local/bin/crictl"
 
 
 def test_containerd_runs_and_starts_at_boot(node: Host) -> None:
@@ -41,13 +42,19 @@ def test_cgroup_driver_fits_the_kernel(node: Host) -> None:
 
 def test_a_pull_goes_to_the_clusters_registry(node: Host) -> None:
     pause = LOCK.image("pause")
-    node.check_output(f"{CTR} images pull --hosts-dir /etc/containerd/certs.d {pause.ref}")
+    node.check_output(f"{CRICTL} pull {pause.ref}")
     assert pause.digest in node.check_output(f"{CTR} images list")
+
+
+def test_crictl_asks_the_runtime_without_being_told_where_it_is(node: Host) -> None:
+    conditions = json.loads(node.check_output(f"{CRICTL} info"))["status"]["conditions"]
+    assert {"type": "RuntimeReady", "status": True}.items() <= conditions[0].items()
+    assert LOCK.file("crictl").version in node.check_output(f"{CRICTL} --version")
 
 
 def test_a_container_runs(node: Host) -> None:
     pause = LOCK.image("pause")
-    node.check_output(f"{CTR} images pull --hosts-dir /etc/containerd/certs.d {pause.ref}")
+    node.check_output(f"{CRICTL} pull {pause.ref}")
     node.check_output(f"{CTR} run --detach --snapshotter overlayfs {pause.ref} probe")
     try:
         assert "RUNNING" in node.check_output(f"{CTR} tasks list")

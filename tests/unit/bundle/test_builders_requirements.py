@@ -90,7 +90,7 @@ def test_every_artifact_of_the_catalog_is_asked_for_its_tools(
 
 def test_the_catalog_has_what_roles_ask_for(catalog: Catalog) -> None:
     wanted = {spec.name: spec.kind for spec in catalog.artifacts if not spec.intermediate}
-    files = ("cni-plugins", "containerd", "kubeadm", "kubectl", "kubelet", "registry", "runc")
+    files = ("cni-plugins", "containerd", "crictl", "kubeadm", "kubectl", "kubelet", "registry", "runc")
     images = ("coredns", "etcd", "flannel", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler")
     assert all(wanted[name] == "file" for name in files)
     assert all(wanted[name] == "image" for name in (*images, "pause", "vllm", "smollm2-135m-instruct"))

@@ -13,7 +13,7 @@ from llmprov.paths import content_root
 BUILDERS = BuilderRegistry((*UPSTREAM_BUILDERS, *REGISTRIES_BUILDERS))
 
 FILES = {
-    *("kubelet", "kubeadm", "kubectl", "containerd", "runc", "cni-plugins", "registry", "nvidia-ctk"),
+    *("kubelet", "kubeadm", "kubectl", "containerd", "runc", "crictl", "cni-plugins", "registry", "nvidia-ctk"),
     *("gateway-api-crds", "envoy-gateway-manifests", "keda-manifests", "metrics-server-manifests"),
     *("promtool", "amtool"),
 }

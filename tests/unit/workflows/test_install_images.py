@@ -11,9 +11,8 @@ from llmprov.workflows.install_images import parse, staged_images
 DIGEST = "ab" * 32
 SHOWN = f"""\
 now=1795369600.000000000
-ExecStart={{ path=/usr/local/bin/ctr ; argv[]=/usr/local/bin/ctr --namespace k8s.io images pull --hosts-dir /etc/containerd/certs.d docker.io/vllm/vllm-openai@sha256:{DIGEST} ; ignore_errors=no ; start_time=[Sun 2026-11-22 17:44:15.500000 UTC] ; stop_time=[Sun 2026-11-22 17:45:20.750000 UTC] ; pid=65 ; code=exited ; status=0 }}
-ExecStart={{ path=/usr/local/bin/ctr ; argv[]=/usr/local/bin/ctr --namespace k8s.io images pull llmprov.internal/models/m@sha256:{DIGEST} ; ignore_errors=no ; start_time=[n/a] ; stop_time=[n/a] ; pid=0 ; code=(null) ; status=0/0 }}
-ExecStart={{ path=/usr/local/bin/ctr ; argv[]=/usr/local/bin/ctr content prune references ; ignore_errors=no ; start_time=[Sun 2026-11-22 17:45:20.8 UTC] ; stop_time=[Sun 2026-11-22 17:45:20.9 UTC] ; pid=66 ; code=exited ; status=0 }}
+ExecStart={{ path=/usr/local/bin/crictl ; argv[]=/usr/local/bin/crictl pull docker.io/vllm/vllm-openai@sha256:{DIGEST} ; ignore_errors=no ; start_time=[Sun 2026-11-22 17:44:15.500000 UTC] ; stop_time=[Sun 2026-11-22 17:45:20.750000 UTC] ; pid=65 ; code=exited ; status=0 }}
+ExecStart={{ path=/usr/local/bin/crictl ; argv[]=/usr/local/bin/crictl pull llmprov.internal/models/m@sha256:{DIGEST} ; ignore_errors=no ; start_time=[n/a] ; stop_time=[n/a] ; pid=0 ; code=(null) ; status=0/0 }}
 """  # noqa: E501 - systemd's own lines
 
 
