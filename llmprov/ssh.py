@@ -41,9 +41,14 @@ class SshTarget:
     identity_file: str = ""
     common_args: tuple[str, ...] = ()
 
-    def argv(self, *options: str) -> list[str]:
-        """Return `ssh OPTIONS … HOST`; a remote command is appended by the caller."""
-        command = ["ssh", *_STRICT, *options, *self.common_args]
+    def argv(self, *options: str, defaults: Sequence[str] = ()) -> list[str]:
+        """Return `ssh OPTIONS … HOST`; a remote command is appended by the caller.
+
+        Args:
+            options: they win over `common_args`.
+            defaults: options over which `common_args` win.
+        """
+        command = ["ssh", *_STRICT, *options, *self.common_args, *defaults]
         command += ["-p", str(self.port)] if self.port else []
         command += ["-l", self.user] if self.user else []
         command += ["-i", self.identity_file] if self.identity_file else []
@@ -77,6 +82,12 @@ _TUNNEL = (
     *("-o", "ControlPath=none"),
     *("-o", "PermitLocalCommand=yes"),
     *("-o", f"LocalCommand=echo {_READY.decode()}"),
+)
+# Gigabytes go through a tunnel. AES-GCM first, as in OpenSSH 10, costs both ends a third less than ChaCha20; otherwise these are
+# the ciphers that OpenSSH offers by itself.
+_CIPHERS = (
+    "-o",
+    "Ciphers=aes256-gcm@openssh.com,aes128-gcm@openssh.com,chacha20-poly1305@openssh.com,aes256-ctr,aes192-ctr,aes128-ctr",
 )
 
 
@@ -202,7 +213,7 @@ def _open(target: SshTarget, remote_host: str, remote_port: int) -> tuple[subpro
         log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the tunnel; a pipe nobody reads could fill
         try:
             process = subprocess.Popen(
-                target.argv(*_TUNNEL, "-L", forward),
+                target.argv(*_TUNNEL, "-L", forward, defaults=_CIPHERS),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,

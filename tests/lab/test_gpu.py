@@ -16,7 +16,7 @@ pytestmark = pytest.mark.lab
 WORKER = "gpu2"
 NAMESPACE = "test-gpu"
 FAULT = "/run/llmprov/gpu-faults/1"
-# The kubelet reports what changed within ten seconds; the machine may be busy.
+# The kubelet reports what changed within four seconds; the machine may be busy.
 SECONDS = 60
 
 

@@ -72,6 +72,11 @@ def test_our_options_come_before_those_of_the_inventory() -> None:
     assert argv[-2:] == ["--", "h"]
 
 
+def test_defaults_come_after_those_of_the_inventory() -> None:
+    argv = SshTarget("h", common_args=("-o", "Ciphers=aes128-ctr")).argv(defaults=("-o", "Ciphers=aes256-ctr"))
+    assert argv.index("Ciphers=aes128-ctr") < argv.index("Ciphers=aes256-ctr") < argv.index("--")
+
+
 def test_run_quotes_and_passes_stdin(fake: FakeSsh) -> None:
     result = run(TARGET, ["sh", "-c", 'echo "$1"; cat; echo oops >&2; exit 3', "sh", "a $HOME 'b'"], stdin=b"secret")
     assert (result.returncode, result.stdout, result.stderr) == (3, b"a $HOME 'b'\nsecret", "oops")
