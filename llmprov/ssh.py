@@ -83,8 +83,8 @@ _TUNNEL = (
     *("-o", "PermitLocalCommand=yes"),
     *("-o", f"LocalCommand=echo {_READY.decode()}"),
 )
-# Gigabytes go through a tunnel. AES-GCM first, as in OpenSSH 10, costs both ends a third less than ChaCha20; otherwise these are
-# the ciphers that OpenSSH offers by itself.
+# Gigabytes go through a tunnel. AES-GCM first, as in OpenSSH 10, costs both ends a third less than ChaCha20; otherwise
+# these are the ciphers that OpenSSH offers by itself.
 _CIPHERS = (
     "-o",
     "Ciphers=aes256-gcm@openssh.com,aes128-gcm@openssh.com,chacha20-poly1305@openssh.com,aes256-ctr,aes192-ctr,aes128-ctr",
