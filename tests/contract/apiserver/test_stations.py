@@ -96,7 +96,8 @@ def test_a_second_install_finds_nothing_to_do(
     assert {item.stage for item in first} == set(STAGES)
     assert not [trouble for trouble in troubles if "Node" in trouble.what]
     ahead = _define(cluster, inventory, lock)
-    assert ahead > 20
+    # Other tests may have defined some of them in this API server.
+    assert ahead == sum(item.label.startswith("CustomResourceDefinition ") for item in first) > 0
     assert _install(cluster, inventory, lock) == len(first) - ahead > 50
     assert plan_objects(cluster, inventory, lock, STAGES, NullProgress())[0] == ()
     _install(cluster, inventory, lock)
