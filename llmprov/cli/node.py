@@ -1,6 +1,7 @@
 """`llmprov node`: hosts of a running cluster come and go without a cut request."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -104,7 +105,8 @@ def replace(
     report.print_replaced(replaced, as_json=as_json)
 
 
-def _output(ctx: typer.Context):  # type: ignore[no-untyped-def] # noqa: ANN202 - what reset passes, too
+def _output(ctx: typer.Context) -> Callable[[str], None] | None:
+    """Say who is shown what Ansible prints."""
     return console.print_raw if ctx.obj and ctx.obj["debug"] else None
 
 

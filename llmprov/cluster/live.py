@@ -5,8 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from llmprov.cluster.client import Cluster, Object
-from llmprov.cluster.compare import APPLIED
-from llmprov.cluster.kinds import JOB, ORDER
+from llmprov.cluster.kinds import ORDER
 from llmprov.cluster.objects import NAMESPACE, Header, Kind
 from llmprov.cluster.transport import THREADS
 
@@ -80,12 +79,6 @@ class LiveObjects:
         return {
             key: member for key, member in self.objects.items() if member.header.metadata.labels.get(SET) == set_name
         }
-
-    @property
-    def unmarked(self) -> tuple[str, ...]:
-        """Labels of objects that an older release applied: they cannot be compared before they are applied again."""
-        headers = (member.header for key, member in self.objects.items() if key[0] != JOB)
-        return tuple(header.label for header in headers if APPLIED not in header.metadata.annotations)
 
 
 def key_of(header: Header) -> Key:

@@ -75,15 +75,6 @@ def test_an_object_that_cannot_be_proved_equal_is_sent_and_is_no_change(
     assert patches(api) == []
 
 
-def test_what_an_older_release_applied_is_known(cluster: Cluster, api: FakeApi) -> None:
-    apply_set(cluster, "s", [SPACE, config("a"), job("x")], NullProgress())
-    assert LiveObjects.read(cluster).unmarked == ()
-    found = stored(api)
-    del found["metadata"]["annotations"]
-    api.put(found)
-    assert LiveObjects.read(cluster).unmarked == ("ConfigMap ns/a",)
-
-
 def test_one_look_serves_all_sets(cluster: Cluster, api: FakeApi) -> None:
     apply_set(cluster, "s", [SPACE, config("a")], NullProgress())
     apply_set(cluster, "t", [config("b")], NullProgress())
