@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Lock
@@ -16,6 +16,9 @@ from llmprov.errors import BundleError
 from llmprov.progress import Progress, Step
 
 _STREAMS = 4
+# An image of this size, in bytes, is what an install waits for. What comes after it waits until it is sent: it would
+# take its share of the one connection.
+_ALONE = 1_000_000_000
 _ATTEMPTS = 4
 _BACKOFF = 1.0
 
@@ -176,15 +179,18 @@ class _Push:
         return [item for item, gone in zip(items, pool.map(absent, items), strict=True) if gone]
 
     def send(self, items: list[_Item], pool: ThreadPoolExecutor) -> None:
-        """Send blobs in order, several at once; each manifest follows the last of its blobs."""
+        """Send images in order, several blobs at once; each manifest follows the last of its blobs."""
         self.total = sum(item.size for item in items)
-        work = []
-        for item in items:
-            left = _Countdown(len(item.blobs))
-            work += [pool.submit(self._send_blob, item, blob, left) for blob in item.blobs]
+        work: list[Future[None]] = []
         try:
-            for future in work:
-                future.result()
+            for item in items:
+                left = _Countdown(len(item.blobs))
+                # The largest first: it must not be left over when the others are done.
+                blobs = sorted(item.blobs, key=lambda blob: blob.size, reverse=True)
+                work += [pool.submit(self._send_blob, item, blob, left) for blob in blobs]
+                if item.size >= _ALONE:
+                    _all(work)
+            _all(work)
         except BaseException:
             self._pause.set()
             pool.shutdown(wait=False, cancel_futures=True)
@@ -259,6 +265,12 @@ class _Push:
             with self._lock:
                 self._clients.append(client)
         return client
+
+
+def _all(work: Sequence[Future[None]]) -> None:
+    """Wait for all of it; raise what the first that failed raised."""
+    for future in work:
+        future.result()
 
 
 class _Countdown:

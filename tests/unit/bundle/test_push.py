@@ -131,6 +131,20 @@ def test_images_arrive_in_the_order_given(store: BlobStore, registry: Registry) 
     assert [item.ref.split("/s")[1] for item in report.items] == ["3000000:1", "10:1", "200000:1"]
 
 
+def test_what_comes_after_a_large_image_waits_for_it(
+    store: BlobStore, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_ALONE", 1_000_000)
+    layers = [tar_layer(store, [TarEntry("x", content=b"x" * size)]) for size in (400_000, 3_000_000)]
+    large = write_image(store, layers).named("llmprov.internal/large:1")
+    small = write_image(store, [tar_layer(store, [TarEntry("y", content=b"y")])]).named("llmprov.internal/small:1")
+    push_manifests(store.path, [large, small], registry.url, NullProgress())
+    puts = [line for line in registry.log if line.startswith("PUT")]
+    small_from = next(index for index, line in enumerate(puts) if "/small/" in line)
+    assert "large/manifests" in puts[small_from - 1]
+    assert all("/small/" in line for line in puts[small_from:])
+
+
 def test_a_mount_that_is_declined_leaves_no_upload_behind(registry: Registry) -> None:
     with PushClient(registry.url) as client:
         assert not client.mount("a", "sha256:" + "1" * 64, "b")
