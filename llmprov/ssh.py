@@ -75,14 +75,17 @@ _STRICT = (
 )
 # A tunnel owns its connection: a shared master would keep the forwarding after the tunnel is closed.
 # The local command runs once the port listens, which makes readiness an event instead of a guess.
+# On the host runs a command that ends with its input, which ends when this process does, killed or not: no tunnel
+# outlives its owner.
 _TUNNEL = (
-    *("-N", "-T"),
+    "-T",
     *("-o", "ExitOnForwardFailure=yes"),
     *("-o", "ControlMaster=no"),
     *("-o", "ControlPath=none"),
     *("-o", "PermitLocalCommand=yes"),
     *("-o", f"LocalCommand=echo {_READY.decode()}"),
 )
+_UNTIL_INPUT_ENDS = "cat"
 # Gigabytes go through a tunnel. AES-GCM first, as in OpenSSH 10, costs both ends a third less than ChaCha20; otherwise
 # these are the ciphers that OpenSSH offers by itself.
 _CIPHERS = (
@@ -213,8 +216,8 @@ def _open(target: SshTarget, remote_host: str, remote_port: int) -> tuple[subpro
         log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the tunnel; a pipe nobody reads could fill
         try:
             process = subprocess.Popen(
-                target.argv(*_TUNNEL, "-L", forward, defaults=_CIPHERS),
-                stdin=subprocess.DEVNULL,
+                [*target.argv(*_TUNNEL, "-L", forward, defaults=_CIPHERS), _UNTIL_INPUT_ENDS],
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=_environment(),
@@ -256,8 +259,9 @@ def _end(process: subprocess.Popen[bytes], log: IO[bytes]) -> str:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            stream.close()
     with log:
         log.seek(0)
         return log.read().decode(errors="replace").strip()

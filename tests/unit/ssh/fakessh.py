@@ -23,7 +23,7 @@ while arguments and arguments[0] != "--":
         forward = arguments.pop(0)
     elif word in ("-p", "-l", "-i", "-F"):
         flags.add(word + arguments.pop(0))
-    elif word in ("-N", "-T"):
+    elif word == "-T":
         flags.add(word)
     else:
         sys.exit("fakessh: unknown option " + word)
@@ -34,7 +34,7 @@ failure = open({failure!r}).read()
 if failure:
     sys.stderr.write(failure)
     sys.exit(255)
-if "-N" not in flags:
+if not forward:
     sys.exit(subprocess.run(["sh", "-c", " ".join(command)]).returncode)
 assert options["ExitOnForwardFailure"] == "yes"
 local, port, remote, remote_port = re.fullmatch(r"(\\S+):(\\d+):(\\S+):(\\d+)", forward).groups()
@@ -51,6 +51,11 @@ def carry(source, target):
     target.shutdown(socket.SHUT_WR)
 
 
+def end():
+    os._exit(subprocess.run(["sh", "-c", " ".join(command)]).returncode)
+
+
+threading.Thread(target=end, daemon=True).start()
 while True:
     near, _ = server.accept()
     far = socket.create_connection((remote if remote != "kubernetes" else "127.0.0.1", int(remote_port)))

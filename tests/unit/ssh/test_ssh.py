@@ -1,6 +1,7 @@
 import os
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from llmprov import ssh
 from llmprov.errors import HostConnectionError
+from llmprov.lab.tools import wait_until
 from llmprov.ssh import SshTarget, classify, run, tunnel
 from tests.unit.ssh.fakessh import FakeSsh, install
 
@@ -110,6 +112,30 @@ def test_a_tunnel_carries_traffic_while_it_is_open(echo: int) -> None:
         assert connection.recv(100) == b"ping"
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port))
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_tunnel_ends_with_its_owner_even_when_that_is_killed(echo: int) -> None:
+    code = f"""
+import time
+from llmprov.ssh import SshTarget, tunnel
+with tunnel(SshTarget("gpu1"), "127.0.0.1", {echo}) as port:
+    print(port, flush=True)
+    time.sleep(60)
+"""
+    owner = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert owner.stdout is not None
+    port = int(owner.stdout.readline())
+    socket.create_connection(("127.0.0.1", port)).close()
+    owner.kill()
+    owner.wait()
+    owner.stdout.close()
+
+    def closed() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) != 0
+
+    assert wait_until(closed, 10)
 
 
 def test_a_tunnel_that_cannot_be_opened(fake: FakeSsh) -> None:
