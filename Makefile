@@ -8,7 +8,7 @@ INVENTORY ?= inventories/lab
 K ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-lab demo bundle test lint unit lab-test test-nodes test-faults bench molecule wheel clean
+.PHONY: help setup setup-lab demo bundle test lint unit contract lab-test test-nodes test-faults bench molecule wheel clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,8 +33,11 @@ lint: setup ## ruff, mypy, import-linter, ansible-lint, yamllint
 	@$(VENV)/yamllint --strict .
 	@PATH="$(CURDIR)/$(VENV):$(PATH)" ANSIBLE_CONFIG=ansible.cfg $(VENV)/ansible-lint --offline --strict
 
-unit: setup ## Tests that need neither root nor a lab, with coverage of llmprov/; K=expression chooses
-	@$(VENV)/pytest tests/unit tests/golden tests/contract -n 2 $(if $(K),-k "$(K)",--cov --cov-report=term --cov-fail-under=85)
+unit: setup ## Tests that need nothing but Python, with coverage of llmprov/; K=expression chooses
+	@$(VENV)/pytest tests/unit tests/golden -n 4 $(if $(K),-k "$(K)",--cov --cov-report=term --cov-fail-under=85)
+
+contract: bundle ## Roles against Ansible, manifests against a real API server, alerts against promtool; K=expression chooses
+	@$(VENV)/pytest tests/contract -n 2 $(if $(K),-k "$(K)")
 
 lab-test: bundle ## Tests on lab hosts; K=expression chooses
 	@$(VENV)/pytest tests/lab tests/device --durations=15 $(if $(K),-k "$(K)")
@@ -54,7 +57,7 @@ bench: bundle ## Speed as ratios within one run
 	@$(VENV)/python -m tests.bench.second_run --hosts 100
 	@$(VENV)/python -m tests.bench.node_add
 
-test: lint bundle unit lab-test ## The whole suite
+test: lint bundle unit contract lab-test ## The whole suite
 
 wheel: setup ## Build dist/*.whl
 	@$(VENV)/python -m build --wheel --no-isolation --outdir dist

@@ -1,10 +1,8 @@
 """The large images of an install: which they are, who pushes them, and how long the workers took to pull them."""
 
-import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
 from llmprov import ssh
 from llmprov.bundle.lock import BundleLock, LockedArtifact
@@ -14,13 +12,10 @@ from llmprov.inventory import Host, ModelSpec
 from llmprov.results import Pulled
 from llmprov.workflows.references import pinned
 
-UNIT = "llmprov-prepull.service"
 _AT_ONCE = 16
 # One call for both: the pulls are compared with the time on the host's own clock, which may differ from this one's.
-_SHOW = f"date +now=%s.%N; exec systemctl show --timestamp=us+utc --property=ExecStart {UNIT}"
-_NOW = re.compile(r"^now=([0-9.]+)$", re.MULTILINE)
-_PULL = re.compile(r"start_time=\[([^\]]+)\] ; stop_time=\[([^\]]+)\]")
-_IMAGE = re.compile(r"argv\[\]=\S*crictl pull (\S+@sha256:[0-9a-f]{64})")
+_SHOW = "date +%s.%N; exec cat /run/llmprov-prepull/pulled"
+_FIELDS = 3
 
 
 @dataclass(frozen=True)
@@ -90,26 +85,21 @@ def _of_host(host: Host, within: float) -> tuple[Pulled, ...]:
         shown = ssh.run(host.ssh, ("sh", "-c", _SHOW))
     except HostConnectionError:
         return ()
-    return tuple(parse(host.name, shown.stdout.decode(errors="replace"), within=within))
+    return parse(host.name, shown.stdout.decode(errors="replace"), within=within)
 
 
-def parse(host: str, shown: str, *, within: float) -> Iterable[Pulled]:
-    """Read the host's time and what systemd knows about the unit's commands.
+def parse(host: str, shown: str, *, within: float) -> tuple[Pulled, ...]:
+    """Read the host's time and what its pull unit wrote: image, begin and end of each pull, in seconds.
 
-    Those that began more than `within` seconds ago, or have not ended, are left out.
+    Pulls that began more than `within` seconds ago are left out. An image is given once, with its longest pull: a unit
+    that waits for another image asks again for those it has.
     """
-    now = _NOW.search(shown)
-    if now is None:
-        return
-    since = datetime.fromtimestamp(float(now[1]), UTC) - timedelta(seconds=within)
-    for line in shown.splitlines():
-        image, times = _IMAGE.search(line), _PULL.search(line)
-        if image and times and "n/a" not in times.group(0):
-            started, stopped = (_time(text) for text in times.groups())
-            if started >= since:
-                yield Pulled(host, image[1], round((stopped - started).total_seconds(), 2))
-
-
-def _time(text: str) -> datetime:
-    """Read `Sun 2026-11-22 17:50:01.123456 UTC`."""
-    return datetime.strptime(text.split(" ", 1)[1].removesuffix(" UTC"), "%Y-%m-%d %H:%M:%S.%f").replace(tzinfo=UTC)
+    now, *lines = shown.splitlines() or [""]
+    if not now:
+        return ()
+    found: dict[str, float] = {}
+    for image, *times in (fields for line in lines if len(fields := line.split()) == _FIELDS):
+        began, ended = map(float, times)
+        if began >= float(now) - within:
+            found[image] = max(found.get(image, 0.0), ended - began)
+    return tuple(Pulled(host, image, round(seconds, 2)) for image, seconds in found.items())

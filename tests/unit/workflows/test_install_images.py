@@ -9,11 +9,13 @@ from llmprov.inventory import ModelSource, ModelSpec
 from llmprov.workflows.install_images import parse, staged_images
 
 DIGEST = "ab" * 32
+ENGINE, WEIGHTS = f"docker.io/vllm/vllm-openai@sha256:{DIGEST}", f"llmprov.internal/models/m@sha256:{DIGEST}"
 SHOWN = f"""\
-now=1795369600.000000000
-ExecStart={{ path=/usr/local/bin/crictl ; argv[]=/usr/local/bin/crictl pull docker.io/vllm/vllm-openai@sha256:{DIGEST} ; ignore_errors=no ; start_time=[Sun 2026-11-22 17:44:15.500000 UTC] ; stop_time=[Sun 2026-11-22 17:45:20.750000 UTC] ; pid=65 ; code=exited ; status=0 }}
-ExecStart={{ path=/usr/local/bin/crictl ; argv[]=/usr/local/bin/crictl pull llmprov.internal/models/m@sha256:{DIGEST} ; ignore_errors=no ; start_time=[n/a] ; stop_time=[n/a] ; pid=0 ; code=(null) ; status=0/0 }}
-"""  # noqa: E501 - systemd's own lines
+1795369600.000000000
+{ENGINE} 1795369455.500000000 1795369520.750000000
+{ENGINE} 1795369522.000000000 1795369522.100000000
+{WEIGHTS} 1795369522.100000000 1795369523.200000000
+"""
 
 
 def _image(name: str, ref: str) -> LockedArtifact:
@@ -32,20 +34,21 @@ LOCK = BundleLock.of(
 )
 
 
-def test_pulls_that_ended_are_read() -> None:
-    (pulled,) = parse("gpu1", SHOWN, within=300)
-    assert (pulled.host, pulled.seconds) == ("gpu1", 65.25)
-    assert pulled.image == f"docker.io/vllm/vllm-openai@sha256:{DIGEST}"
+def test_pulls_are_read_and_the_longest_of_an_image_counts() -> None:
+    engine, weights = parse("gpu1", SHOWN, within=300)
+    assert (engine.host, engine.image, engine.seconds) == ("gpu1", ENGINE, 65.25)
+    assert (weights.image, weights.seconds) == (WEIGHTS, 1.1)
 
 
 def test_pulls_of_an_earlier_run_are_left_out() -> None:
-    began = 144.5  # the pull began so many seconds before the host's clock showed `now`
-    assert len(list(parse("gpu1", SHOWN, within=began))) == 1
-    assert list(parse("gpu1", SHOWN, within=began - 0.1)) == []
+    began = 144.5  # the first pull began so many seconds before the host's clock showed its time
+    assert [pulled.seconds for pulled in parse("gpu1", SHOWN, within=began)] == [65.25, 1.1]
+    assert [pulled.seconds for pulled in parse("gpu1", SHOWN, within=began - 0.1)] == [0.1, 1.1]
 
 
-def test_a_host_that_tells_no_time_is_left_out() -> None:
-    assert list(parse("gpu1", "sh: systemctl: not found\n", within=300)) == []
+@pytest.mark.parametrize("shown", ["", "1795369600.0\n", f"1795369600.0\n{ENGINE} 17953"], ids=["old", "none", "cut"])
+def test_a_host_that_has_pulled_nothing_tells_of_nothing(shown: str) -> None:
+    assert parse("gpu1", shown, within=300) == ()
 
 
 @pytest.mark.parametrize(
