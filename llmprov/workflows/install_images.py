@@ -1,5 +1,6 @@
 """The large images of an install: which they are, who pushes them, and how long the workers took to pull them."""
 
+import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ from llmprov.workflows.references import pinned
 
 _AT_ONCE = 16
 # One call for both: the pulls are compared with the time on the host's own clock, which may differ from this one's.
-_SHOW = "date +%s.%N; exec cat /run/llmprov-prepull/pulled"
-_FIELDS = 3
+_SHOW = "date +now=%s.%N; exec cat /run/llmprov-prepull/pulled"
+# Lines that a login prints, or that were cut off, are neither.
+_NOW = re.compile(r"^now=([0-9.]+)$", re.MULTILINE)
+_PULL = re.compile(r"^(\S+@sha256:[0-9a-f]{64}) ([0-9.]+) ([0-9.]+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -94,12 +97,12 @@ def parse(host: str, shown: str, *, within: float) -> tuple[Pulled, ...]:
     Pulls that began more than `within` seconds ago are left out. An image is given once, with its longest pull: a unit
     that waits for another image asks again for those it has.
     """
-    now, *lines = shown.splitlines() or [""]
-    if not now:
+    now = _NOW.search(shown)
+    if now is None:
         return ()
+    since = float(now[1]) - within
     found: dict[str, float] = {}
-    for image, *times in (fields for line in lines if len(fields := line.split()) == _FIELDS):
-        began, ended = map(float, times)
-        if began >= float(now) - within:
-            found[image] = max(found.get(image, 0.0), ended - began)
+    for image, began, ended in _PULL.findall(shown):
+        if float(began) >= since:
+            found[image] = max(found.get(image, 0.0), float(ended) - float(began))
     return tuple(Pulled(host, image, round(seconds, 2)) for image, seconds in found.items())

@@ -5,6 +5,7 @@ import json
 import pytest
 from rich.console import Console
 
+from llmprov.cluster.room import quantity
 from tests.lab.conftest import KUBECTL, Installed, Lab
 from tests.lab.polling import until
 
@@ -26,7 +27,7 @@ def test_monitoring_gateway_and_autoscaler_fit(installed: Installed) -> None:
     Console().print(
         {name: {pod: f"{size / MEBIBYTE:.0f} MiB" for pod, size in pods.items()} for name, pods in used.items()}
     )
-    assert all(used.values())
+    assert all(pods and all(pods.values()) for pods in used.values())
     assert 0 < sum(size for pods in used.values() for size in pods.values()) < LIMIT
 
 
@@ -40,11 +41,6 @@ def measured(lab: Lab, namespace: str) -> dict[str, int]:
     """Return the working set of the namespace's pods, in bytes, by name."""
     found = lab.ssh("cp1", f"{KUBECTL} get --raw /apis/metrics.k8s.io/v1beta1/namespaces/{namespace}/pods")
     return {
-        item["metadata"]["name"]: sum(_bytes(container["usage"]["memory"]) for container in item["containers"])
+        item["metadata"]["name"]: sum(quantity(container["usage"]["memory"]) for container in item["containers"])
         for item in json.loads(found)["items"]
     }
-
-
-def _bytes(quantity: str) -> int:
-    """Read what metrics-server writes: kibibytes."""
-    return int(quantity.removesuffix("Ki")) * 1024

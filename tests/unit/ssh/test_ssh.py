@@ -117,11 +117,11 @@ def test_a_tunnel_carries_traffic_while_it_is_open(echo: int) -> None:
 @pytest.mark.usefixtures("fake")
 def test_a_tunnel_ends_with_its_owner_even_when_that_is_killed(echo: int) -> None:
     code = f"""
-import time
+import signal
 from llmprov.ssh import SshTarget, tunnel
 with tunnel(SshTarget("gpu1"), "127.0.0.1", {echo}) as port:
     print(port, flush=True)
-    time.sleep(60)
+    signal.pause()
 """
     owner = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert owner.stdout is not None

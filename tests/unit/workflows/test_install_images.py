@@ -11,7 +11,7 @@ from llmprov.workflows.install_images import parse, staged_images
 DIGEST = "ab" * 32
 ENGINE, WEIGHTS = f"docker.io/vllm/vllm-openai@sha256:{DIGEST}", f"llmprov.internal/models/m@sha256:{DIGEST}"
 SHOWN = f"""\
-1795369600.000000000
+now=1795369600.000000000
 {ENGINE} 1795369455.500000000 1795369520.750000000
 {ENGINE} 1795369522.000000000 1795369522.100000000
 {WEIGHTS} 1795369522.100000000 1795369523.200000000
@@ -46,9 +46,20 @@ def test_pulls_of_an_earlier_run_are_left_out() -> None:
     assert [pulled.seconds for pulled in parse("gpu1", SHOWN, within=began - 0.1)] == [0.1, 1.1]
 
 
-@pytest.mark.parametrize("shown", ["", "1795369600.0\n", f"1795369600.0\n{ENGINE} 17953"], ids=["old", "none", "cut"])
-def test_a_host_that_has_pulled_nothing_tells_of_nothing(shown: str) -> None:
-    assert parse("gpu1", shown, within=300) == ()
+def test_what_a_login_prints_is_not_taken_for_a_pull() -> None:
+    assert parse("gpu1", f"Welcome to gpu1\nlast login yesterday\n{SHOWN}", within=300) == parse(
+        "gpu1", SHOWN, within=300
+    )
+
+
+def test_a_host_that_tells_no_time_is_left_out() -> None:
+    assert parse("gpu1", "sh: date: not found\n", within=300) == ()
+    assert parse("gpu1", SHOWN.replace("now=", ""), within=300) == ()
+
+
+@pytest.mark.parametrize("line", ["", f"{ENGINE} 17953", f"{ENGINE} 1795369455.5 "], ids=["none", "cut", "not ended"])
+def test_a_host_that_has_pulled_nothing_tells_of_nothing(line: str) -> None:
+    assert parse("gpu1", f"now=1795369600.0\n{line}", within=300) == ()
 
 
 @pytest.mark.parametrize(
