@@ -74,10 +74,7 @@ def apply_objects(
         run.apply([station for station in stations_of(unfinished) if station.last])
         run.wait(stations_of(unfinished))
         if MODELS in unfinished:
-            run.wait_models(short_of_nodes=short_of_nodes)
-            if "gateway" in stages:
-                with phases.timed("models behind the gateway"):
-                    gateway.wait_models(api, inventory, progress)
+            run.wait_models(behind_gateway="gateway" in stages, short_of_nodes=short_of_nodes)
     return replace(run.done, models=nothing_to_apply(inventory, stages).models)
 
 
@@ -128,12 +125,19 @@ class _Run:
                 with self.phases.timed(station.stage):
                     station.wait(self.api, self.inventory, self.progress)
 
-    def wait_models(self, *, short_of_nodes: bool) -> None:
-        """Wait until the models answer."""
+    def wait_models(self, *, behind_gateway: bool, short_of_nodes: bool) -> None:
+        """Wait until the models answer, and then until their autoscalers have seen what they do."""
         with self.phases.timed(MODELS):
             ready = models.wait_ready(
                 self.api, self.inventory, self.progress, self.deployed, short_of_nodes=short_of_nodes
             )
+        if behind_gateway:
+            with self.phases.timed("models behind the gateway"):
+                gateway.wait_models(self.api, self.inventory, self.progress)
+        self.phases.answered()
+        if any(model.autoscaled for model in self.inventory.models):
+            with self.phases.timed("models' autoscalers"):
+                models.wait_scaled(self.api, self.inventory, ready, self.progress)
         self.done = replace(self.done, starts=_starts(ready, self.before))
 
     def _check(self) -> None:

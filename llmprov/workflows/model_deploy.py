@@ -52,7 +52,7 @@ def deploy(
     with journaled(inventory, "model deploy", progress) as alone, open_cluster(inventory) as cluster:
         with alone():
             deployed = models.deploy(cluster, inventory, lock, progress, take_over=take_over, names=names)
-        return models.wait_ready(cluster, inventory, progress, deployed, names=names)
+        return _wait(cluster, inventory, deployed, progress, names)
 
 
 def scale(inventory: Inventory, name: str, replicas: str, progress: Progress) -> tuple[ReadyModel, ...]:
@@ -78,7 +78,7 @@ def scale(inventory: Inventory, name: str, replicas: str, progress: Progress) ->
         with alone():
             _check_room(models.choices(cluster, scaled, lock, names=(name,)))
             deployed = models.deploy(cluster, scaled, lock, progress, names=(name,))
-        return models.wait_ready(cluster, scaled, progress, deployed, names=(name,))
+        return _wait(cluster, scaled, deployed, progress, (name,))
 
 
 def plan_rollout(inventory: Inventory, name: str, progress: Progress, *, restart: bool) -> PlannedRollout:
@@ -115,7 +115,7 @@ def roll_out(
     with journaled(inventory, "model rollout", progress) as alone, open_cluster(inventory) as cluster:
         with alone():
             deployed = models.deploy(cluster, inventory, lock, progress, names=(name,), restart=restart)
-        ready = models.wait_ready(cluster, inventory, progress, deployed, names=(name,))
+        ready = _wait(cluster, inventory, deployed, progress, (name,))
     return planned(deployed.choices[0]), ready
 
 
@@ -187,6 +187,15 @@ def known(inventory: Inventory, name: str) -> None:
 def planned(choice: Choice) -> PlannedRollout:
     """Turn a choice into what is printed."""
     return PlannedRollout(choice.model, choice.move.value, choice.why, choice.nodes, choice.warning)
+
+
+def _wait(
+    cluster: Cluster, inventory: Inventory, deployed: models.Deployed, progress: Progress, names: Sequence[str]
+) -> tuple[ReadyModel, ...]:
+    """Wait until the models answer and their autoscalers have data."""
+    ready = models.wait_ready(cluster, inventory, progress, deployed, names=names)
+    models.wait_scaled(cluster, inventory, ready, progress)
+    return ready
 
 
 def _check_room(choices: Sequence[Choice]) -> None:

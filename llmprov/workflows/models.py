@@ -189,10 +189,19 @@ def wait_ready(
         raise joined(ModelError, f"{len(failed)} models did not become ready", failed)
     if others:
         raise workloads_failed(others)
-    loads = {name: _replicas(outcome) for name, outcome in outcomes.items()}
-    if cluster.serves(rollout_replicas.SCALED_OBJECT):
-        autoscaling.wait_models(cluster, _chosen(inventory, names), loads, progress)
-    return tuple(ReadyModel(name, endpoint(name, inventory), replicas) for name, replicas in loads.items())
+    return tuple(ReadyModel(name, endpoint(name, inventory), _replicas(outcome)) for name, outcome in outcomes.items())
+
+
+def wait_scaled(cluster: Cluster, inventory: Inventory, ready: Sequence[ReadyModel], progress: Progress) -> None:
+    """Wait until the autoscalers of models that answer work on data; Prometheus gets these only after a scrape.
+
+    Raises:
+        ClusterError: Prometheus has no data for a model, or KEDA cannot use them.
+        ModelError: a model's cool-down is shorter than its replicas took to load.
+    """
+    loads = {model.name: model.replicas for model in ready}
+    if loads and cluster.serves(rollout_replicas.SCALED_OBJECT):
+        autoscaling.wait_models(cluster, _chosen(inventory, tuple(loads)), loads, progress)
 
 
 def workload(model: ModelSpec) -> Workload:

@@ -44,6 +44,10 @@ class Phases:
         yield
         self.add(name, started, self.seconds - started, beside=beside)
 
+    def answered(self) -> None:
+        """Journal that every model answers by now: what a user waits for, though more may be checked after it."""
+        self._journal.record("answer", seconds=round(self.seconds, 3))
+
     def add(self, name: str, started: float, seconds: float, *, beside: bool = False) -> None:
         """Record a phase that was timed elsewhere."""
         phase = Phase(name, round(started, 3), round(seconds, 3), beside)

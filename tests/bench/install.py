@@ -12,7 +12,6 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 from llmprov.report.console import out
 from llmprov.runner.journal import read
 
+ANSWER_GOAL = 1.3
 GOAL = 1.5  # with gateway, autoscaling, monitoring and two models
 SECOND_GOAL = 30.0
 """Seconds of an install that has nothing to do."""
@@ -30,9 +30,10 @@ SUBNET = "10.77.50.0/24"
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of one install, from its journal."""
+    """Seconds of one install, from its journal; `answer` from the beginning until every model had answered."""
 
     whole: float
+    answer: float
     pull: float
     engine_start: float
     phases: tuple[tuple[str, float, float, bool], ...]
@@ -48,6 +49,7 @@ def times(events: Iterable[Mapping[str, object]]) -> Times:
     events = tuple(events)
     return Times(
         whole=_longest(events, "end"),
+        answer=_longest(events, "answer"),
         pull=_longest(events, "pull"),
         engine_start=_longest(events, "engine_start"),
         phases=tuple(
@@ -58,20 +60,31 @@ def times(events: Iterable[Mapping[str, object]]) -> Times:
     )
 
 
-def show(found: Times, *, answer_seconds: float = 0.0) -> bool:
-    """Print the phases and the ratio; say whether the goal was reached."""
+def show(found: Times) -> bool:
+    """Print the phases and the ratios; say whether the goals were reached."""
     for name, started, seconds, beside in sorted(found.phases, key=lambda phase: phase[1]):
         out.print(f"{name:32} {started:8.1f} {seconds:8.1f} {'beside' if beside else ''}")
-    total = found.whole + answer_seconds
-    out.print(f"{'bare hosts to answer':32} {'':8} {total:8.1f}")
-    out.print(f"{'longest pull':32} {'':8} {found.pull:8.1f}")
-    out.print(f"{'engine start':32} {'':8} {found.engine_start:8.1f}")
+    for name, seconds in (
+        ("bare hosts to answer", found.answer),
+        ("whole install", found.whole),
+        ("longest pull", found.pull),
+        ("engine start", found.engine_start),
+    ):
+        out.print(f"{name:32} {'':8} {seconds:8.1f}")
     if found.unavoidable == 0:
         out.print("no image was pulled and no engine started in this run: no ratio")
         return False
-    ratio = total / found.unavoidable
-    out.print(f"ratio {ratio:.2f}  (whole / (pull + engine start); goal: at most {GOAL})")
-    return ratio <= GOAL
+    reached = [
+        _ratio("answer", found.answer, found, ANSWER_GOAL),
+        _ratio("whole", found.whole, found, GOAL),
+    ]
+    return all(reached)
+
+
+def _ratio(name: str, seconds: float, found: Times, goal: float) -> bool:
+    ratio = seconds / found.unavoidable
+    out.print(f"ratio {ratio:.2f}  ({name} / (pull + engine start); goal: at most {goal})")
+    return ratio <= goal
 
 
 def main() -> int:
@@ -89,12 +102,10 @@ def _fresh(inventory: Path) -> bool:
     try:
         _llmprov("lab", "up", "--name", LAB, "--hosts", "3", "--subnet", SUBNET, "--inventory", str(inventory))
         first = json.loads(_llmprov("install", "-i", str(inventory), "--json"))
-        began = time.monotonic()
         answer = _llmprov("chat", "smollm2", "What is the capital of France?", "-i", str(inventory))
-        answered = time.monotonic() - began
         second = json.loads(_llmprov("install", "-i", str(inventory), "--json"))
         out.print(f"answer: {answer.strip()}")
-        reached = show(times(read(Path(first["journal"]))), answer_seconds=answered)
+        reached = show(times(read(Path(first["journal"]))))
         return _show_second(first, second) and reached
     finally:
         _llmprov("lab", "destroy", "--name", LAB)

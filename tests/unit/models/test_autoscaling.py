@@ -168,8 +168,9 @@ def test_an_autoscaled_model_has_a_scaled_object_and_no_number(
     assert (scaler["minReplicaCount"], scaler["maxReplicaCount"]) == (1, 3)
     assert models.deploy(cluster, inventory, lock, NullProgress()).changes == 0
     finish(api, "Deployment", NAMESPACE, "m", DEPLOYED)
+    ready = models.wait_ready(cluster, inventory, NullProgress())
     with pytest.raises(ClusterError, match="autoscaling is blind"):
-        models.wait_ready(cluster, inventory, NullProgress())
+        models.wait_scaled(cluster, inventory, ready, NullProgress())
 
 
 def test_a_fixed_number_again_removes_the_autoscaler_first(

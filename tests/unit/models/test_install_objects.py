@@ -14,6 +14,7 @@ from llmprov.manifests.model import NAMESPACE
 from llmprov.progress import NullProgress, Progress, Step
 from llmprov.results import Objects
 from llmprov.runner import Journal
+from llmprov.runner.journal import read
 from llmprov.workflows import cluster as clusters
 from llmprov.workflows.definitions_beside import DefinitionsBeside
 from llmprov.workflows.install_objects import apply_objects
@@ -70,6 +71,7 @@ def test_only_engines_that_this_run_started_are_timed(
     make_inventory: Callable[..., Inventory],
     lock: BundleLock,
     push: PushBeside,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(clusters, "open_cluster", lambda _: nullcontext(cluster))
@@ -95,6 +97,9 @@ def test_only_engines_that_this_run_started_are_timed(
     phases, first = run(_Controller(api))
     assert [(start.pod, start.node, start.seconds) for start in first.starts] == [("m-new", "gpu1", 30.0)]
     assert "models" in {phase.name for phase in phases.table}
+    journals = [read(path) for path in (tmp_path / "state" / "runs").glob("*/journal.jsonl")]
+    (answer,) = (event for events in journals for event in events if event["event"] == "answer")
+    assert float(answer["seconds"]) > 0
     _, second = run(NullProgress())
     assert second.starts == ()
     assert [model.name for model in second.models] == ["m"]
