@@ -19,7 +19,7 @@ from llmprov.workflows.object_sets import ObjectSet, apply_sets
 from llmprov.workflows.references import pinned
 
 SET = "gpu"
-# The kubelet reports to the API every four seconds; the plugin's image may have to be pulled first.
+# The kubelet reports to the API every two seconds; the plugin's image may have to be pulled first.
 _DEVICE_SECONDS = 300.0
 
 

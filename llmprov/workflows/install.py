@@ -4,7 +4,7 @@ What is already true costs a look. Of a first install the critical path is the p
 of the engine; everything else runs beside it:
 
     inventory → bundle → survey → preflight → hosts (Ansible) → objects (network, GPUs, models) → ready
-                                            │ └ definitions of kinds, while workers join   │
+                                            │ └ network, plugin, kinds, while workers join │
                                             └ push: files, engine, the rest ─ pull on the GPU workers ┘
 """
 
@@ -27,12 +27,12 @@ from llmprov.results import InstallResult, Objects, Pulled
 from llmprov.runner import HostOutcome, Journal, Kind, Options, RunEvent, RunResult, Status
 from llmprov.stages import Runner, Stage, stage_names
 from llmprov.workflows import preflight
-from llmprov.workflows.definitions_beside import DefinitionsBeside
 from llmprov.workflows.host_steps import HostSteps
 from llmprov.workflows.install_bundle import require_whole
 from llmprov.workflows.install_images import pulls
 from llmprov.workflows.install_objects import apply_objects, nothing_to_apply
 from llmprov.workflows.lock import Operator, only_operator
+from llmprov.workflows.objects_beside import ObjectsBeside
 from llmprov.workflows.phases import Phases
 from llmprov.workflows.plan import chosen_hosts, chosen_stages
 from llmprov.workflows.push_beside import PushBeside
@@ -108,9 +108,9 @@ def install(request: Request, progress: Progress, *, on_output: Callable[[str], 
         if away is not None:
             raise away
         push = held.enter_context(PushBeside(run.push_job(), phases))
-        definitions = held.enter_context(run.definitions())
-        hosts, changes = run.hosts(push, definitions, on_output)
-        objects = run.objects(push, definitions) if _reaches_objects(request) else None
+        beside = held.enter_context(run.objects_beside(push))
+        hosts, changes = run.hosts(push, beside, on_output)
+        objects = run.objects(push, beside) if _reaches_objects(request) else None
         return InstallResult(
             inventory=request.inventory,
             check=request.check,
@@ -215,16 +215,16 @@ class _Run:
             self.cluster, Selection(files=True, images=self.found.images.push_order), patience=_REGISTRY_SECONDS
         )
 
-    def definitions(self) -> DefinitionsBeside:
-        """Return the definition of kinds; it begins when there is an API."""
+    def objects_beside(self, push: PushBeside) -> ObjectsBeside:
+        """Return what is applied while workers join; it begins when there is an API."""
         stages = [stage.name for stage in _stages(self.request)] if _reaches_objects(self.request) else []
         check = self.operator.check if self.operator else lambda: None
-        return DefinitionsBeside(
-            self.cluster, self.lock, stages, phases=self.phases, progress=self.progress, check=check
+        return ObjectsBeside(
+            self.cluster, self.lock, stages, push=push, phases=self.phases, progress=self.progress, check=check
         )
 
     def hosts(
-        self, push: PushBeside, definitions: DefinitionsBeside, on_output: Callable[[str], None] | None
+        self, push: PushBeside, beside: ObjectsBeside, on_output: Callable[[str], None] | None
     ) -> tuple[RunResult, tuple[str, ...]]:
         """Bring the hosts to Ready; what they fetch is pushed meanwhile. Where nothing is to be done, nothing runs."""
         if self.found.plan.push and not self.request.check:
@@ -237,7 +237,7 @@ class _Run:
         def follow(event: RunEvent) -> None:
             steps.take(event)
             if event.kind is Kind.PLAY_END and event.stage == "control_plane" and event.hosts:
-                definitions.start()
+                beside.start()
             if event.status is Status.CHANGED:
                 changes.append(f"{event.host}: {event.task}")
 
@@ -259,7 +259,7 @@ class _Run:
             self.quarantine.failed(result)
         return self._with_untouched(result), tuple(changes)
 
-    def objects(self, push: PushBeside, definitions: DefinitionsBeside) -> Objects:
+    def objects(self, push: PushBeside, beside: ObjectsBeside) -> Objects:
         """Bring network, GPUs and models to Ready, on the hosts that are members of the cluster by now."""
         plan, members = self.found.plan, self.cluster.without(self._no_members())
         stages = frozenset(stage.name for stage in _stages(self.request))
@@ -273,7 +273,7 @@ class _Run:
             stages=stages,
             unfinished=unfinished,
             push=push,
-            definitions=definitions,
+            beside=beside,
             phases=self.phases,
             progress=self.progress,
             operator=self.operator,

@@ -13,8 +13,8 @@ from llmprov.progress import Progress
 from llmprov.results import EngineStart, Objects, Served
 from llmprov.workflows import cluster as clusters
 from llmprov.workflows import gateway, models
-from llmprov.workflows.definitions_beside import DefinitionsBeside
 from llmprov.workflows.lock import Operator
+from llmprov.workflows.objects_beside import ObjectsBeside
 from llmprov.workflows.phases import Phases
 from llmprov.workflows.plan_objects import MODELS
 from llmprov.workflows.push_beside import PushBeside
@@ -28,7 +28,7 @@ def apply_objects(
     stages: Collection[str],
     unfinished: Collection[str],
     push: PushBeside,
-    definitions: DefinitionsBeside,
+    beside: ObjectsBeside,
     phases: Phases,
     progress: Progress,
     operator: Operator | None = None,
@@ -42,7 +42,7 @@ def apply_objects(
         stages: names of wanted stages; others are left out.
         unfinished: those of the stages of which an object is to be changed, or something does not work.
         push: of the images; waited for before a pod names them.
-        definitions: of kinds, which may have begun already.
+        beside: what may have been applied while workers joined.
         phases: gets the parts' times.
         progress: shows what is waited for.
         operator: learns that there is a cluster now.
@@ -55,18 +55,18 @@ def apply_objects(
             clusters.wait_nodes(api, inventory, progress)
         with phases.timed("wait for the push"):
             push.wait()
-        with phases.timed("wait for definitions"):
-            defined = definitions.wait()
+        with phases.timed("wait for objects beside"):
+            found = beside.wait()
         run = _Run(
             api=api,
             inventory=inventory,
             lock=lock,
-            live=LiveObjects.read(api),
+            live=found.live or LiveObjects.read(api),
             phases=phases,
             progress=progress,
             operator=operator,
             before=_replicas(api),
-            done=Objects().plus(defined),
+            done=Objects().plus(found.changes),
         )
         run.apply([station for station in stations_of(unfinished) if not station.last])
         if MODELS in unfinished:

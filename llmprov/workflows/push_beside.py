@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -89,8 +89,16 @@ class PushBeside:
         self._thread = threading.Thread(target=self._follow, args=(self._process,), name="push", daemon=True)
         self._thread.start()
 
-    def wait(self) -> None:
+    @property
+    def running(self) -> bool:
+        """Whether it was begun and has not ended."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def wait(self, check: Callable[[], None] = lambda: None) -> None:
         """Wait for the end of the push; does nothing when it was not begun.
+
+        Args:
+            check: called twice a second meanwhile; it raises to end the waiting.
 
         Raises:
             BundleError: the push failed, with its own words.
@@ -98,6 +106,7 @@ class PushBeside:
         if self._thread is None or self._process is None:
             return
         while self._thread.is_alive():
+            check()
             self._thread.join(0.5)  # in pieces, so that Ctrl-C is noticed
         if self._process.returncode != 0:
             words = [line.removeprefix("error: ") for line in self._lines]

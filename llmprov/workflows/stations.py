@@ -49,6 +49,7 @@ class Station:
         apply: applies its objects; says how many changed, or which.
         wait: until it works, or an error that names what does not.
         first: whether pods of models need it: it is waited for before they are made.
+        on_every_node: whether its pods are one for each node: nodes need not be there when it is applied.
         last: whether objects of models name nothing of it: they are applied before, as engines take long to start.
         node_labels: that it sets, by the node's name.
     """
@@ -59,6 +60,7 @@ class Station:
     apply: Apply
     wait: Callable[[Cluster, Inventory, Progress], None]
     first: bool = False
+    on_every_node: bool = False
     last: bool = False
     node_labels: Callable[[Inventory], Mapping[str, Mapping[str, str]]] = _no_labels
 
@@ -77,9 +79,11 @@ class Station:
 
 
 STATIONS = (
-    Station("network", network.images, network.sets, network.apply, network.wait),
+    Station("network", network.images, network.sets, network.apply, network.wait, on_every_node=True),
     # A rollout is planned by the GPUs that the scheduler counts.
-    Station("gpu", gpu.images, gpu.sets, gpu.apply, gpu.wait, first=True, node_labels=gpu.node_labels),
+    Station(
+        "gpu", gpu.images, gpu.sets, gpu.apply, gpu.wait, first=True, on_every_node=True, node_labels=gpu.node_labels
+    ),
     Station("gateway", gateway.images, gateway.sets, gateway.apply, gateway.wait),
     Station("autoscaling", autoscaling.images, autoscaling.sets, autoscaling.apply, autoscaling.wait),
     Station("monitoring", monitoring.images, monitoring.sets, monitoring.apply, monitoring.wait, last=True),

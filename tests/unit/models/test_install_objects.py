@@ -16,8 +16,8 @@ from llmprov.results import Objects
 from llmprov.runner import Journal
 from llmprov.runner.journal import read
 from llmprov.workflows import cluster as clusters
-from llmprov.workflows.definitions_beside import DefinitionsBeside
 from llmprov.workflows.install_objects import apply_objects
+from llmprov.workflows.objects_beside import ObjectsBeside
 from llmprov.workflows.phases import Phases
 from llmprov.workflows.push_beside import PushBeside
 from llmprov.workflows.push_job import PushJob
@@ -81,14 +81,14 @@ def test_only_engines_that_this_run_started_are_timed(
     def run(progress: Progress) -> tuple[Phases, Objects]:
         phases = Phases(Journal.create("install"), progress)
         stages, inventory = ("models",), make_inventory()
-        with DefinitionsBeside(inventory, lock, stages, phases=phases, progress=progress) as definitions:
+        with ObjectsBeside(inventory, lock, stages, push=push, phases=phases, progress=progress) as beside:
             objects = apply_objects(
                 inventory,
                 lock,
                 stages=stages,
                 unfinished=stages,
                 push=push,
-                definitions=definitions,
+                beside=beside,
                 phases=phases,
                 progress=progress,
             )
