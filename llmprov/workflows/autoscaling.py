@@ -1,5 +1,6 @@
 """The autoscaling station: KEDA, and proof that it sees what each model has to do."""
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,9 @@ AUTOSCALING_SET = "autoscaling"
 IMAGES = ("keda-operator", "keda-metrics-apiserver")
 API_SERVICE = Kind("apiregistration.k8s.io/v1", "APIService")
 _EXTERNAL_METRICS = "v1beta1.external.metrics.k8s.io"
+_EXTERNAL_METRICS_PATH = "/apis/external.metrics.k8s.io/v1beta1"
+# Label by which KEDA finds the ScaledObject that a metric is asked for.
+_OWNER = "scaledobject.keda.sh/name"
 _SECONDS = 300.0
 # A new replica's metrics are there after a scrape; the autoscaler asks every 15 s.
 _DATA_SECONDS = 120.0
@@ -107,6 +111,7 @@ def wait_models(
     check_cooldowns(scaled, loads)
     with progress.step("autoscalers", ", ".join(model.name for model in scaled)):
         _poll(lambda: [line for model in scaled for line in _blind(api, model)], _blind_error)
+        _poll(lambda: [line for model in scaled for line in _unread(api, model.name)], _not_working)
         _wait_scaled(api, scaled)
 
 
@@ -147,10 +152,13 @@ class Conditions:
 def conditions(api: Cluster, name: str) -> Conditions | None:
     """Return what KEDA says of a model's autoscaler, None when it has none."""
     found = api.get(SCALED_OBJECT, name, MODELS) if api.serves(SCALED_OBJECT) else None
-    return None if found is None else _conditions(found)
+    return None if found is None else _state(found)
 
 
-def _conditions(item: Object) -> Conditions:
+def _state(item: Object | None) -> Conditions:
+    """Read the conditions of a ScaledObject; None for one that is not there."""
+    if item is None:
+        return Conditions(ready=False, fallback=False, message="it is not there")
     status = cast("Mapping[str, object]", item.get("status") or {})
     listed = cast("Sequence[Mapping[str, str]]", status.get("conditions") or ())
     by_type = {entry["type"]: entry for entry in listed}
@@ -179,24 +187,54 @@ def _blind_error(lines: Sequence[str]) -> ClusterError:
     )
 
 
+def _unread(api: Cluster, name: str) -> list[str]:
+    """Say which of a model's metrics KEDA does not hand out when Kubernetes asks for them.
+
+    It looks when it is asked, and forgets then what failed while the engine started: nobody has to wait for its next
+    look by itself.
+    """
+    found = api.get(SCALED_OBJECT, name, MODELS)
+    status = cast("Mapping[str, object]", (found or {}).get("status") or {})
+    metrics = cast("Sequence[str]", status.get("externalMetricNames") or ())
+    if not metrics:
+        return [f"{name}: {_state(found).message}"]
+    return [f"{name}: {wrong}" for metric in metrics if (wrong := _ask(api, name, metric))]
+
+
+def _ask(api: Cluster, name: str, metric: str) -> str:
+    """Ask for one metric as the Horizontal Pod Autoscaler does; say what is wrong, empty when there are values."""
+    path = f"{_EXTERNAL_METRICS_PATH}/namespaces/{MODELS}/{metric}"
+    try:
+        with api.open("GET", path, query={"labelSelector": f"{_OWNER}={name}"}) as response:
+            values = json.loads(response.read()).get("items")
+    except ClusterError as error:
+        return f"{metric}: {error.message}"
+    return "" if values else f"{metric}: no values"
+
+
+def _not_working(lines: Sequence[str]) -> ClusterError:
+    """Return the error of autoscalers; each line begins with the name of its model."""
+    names = sorted({line.partition(":")[0] for line in lines})
+    return ClusterError(
+        f"the autoscalers of {', '.join(names)} do not work after {_DATA_SECONDS:.0f} s",
+        remedy=f"look at KEDA: kubectl -n {NAMESPACE} logs deployment/{OPERATOR}",
+        details=tuple(sorted(lines)),
+    )
+
+
 def _wait_scaled(api: Cluster, models: Sequence[ModelSpec]) -> None:
     wanted = {model.name for model in models}
     waiting: dict[str, str] = {}
 
     def decide(items: Sequence[Object]) -> bool | None:
-        found = {_name(item): _conditions(item) for item in items}
-        missing = Conditions(ready=False, fallback=False, message="it is not there")
-        states = {name: found.get(name, missing) for name in wanted}
+        found = {_name(item): item for item in items}
+        states = {name: _state(found.get(name)) for name in wanted}
         waiting.clear()
         waiting.update({name: state.message for name, state in states.items() if not state.ready or state.fallback})
         return None if waiting else True
 
     if watch_until(api, Selection(SCALED_OBJECT, MODELS), decide, seconds=_DATA_SECONDS) is None:
-        raise ClusterError(
-            f"the autoscalers of {', '.join(sorted(waiting))} do not work after {_DATA_SECONDS:.0f} s",
-            remedy=f"look at KEDA: kubectl -n {NAMESPACE} logs deployment/{OPERATOR}",
-            details=tuple(f"{name}: {message}" for name, message in sorted(waiting.items())),
-        )
+        raise _not_working([f"{name}: {message}" for name, message in waiting.items()])
 
 
 def _wait_api(api: Cluster) -> None:

@@ -88,8 +88,8 @@ def install(request: Request, progress: Progress, *, on_output: Callable[[str], 
         cluster = _inventory(request, phases, progress)
         with phases.phase("bundle"):
             lock = require_whole(cluster.settings.bundle_dir, progress)
-        with ThreadPoolExecutor(1) as beside:  # looking changes nothing: it need not wait for the lock
-            locking = beside.submit(copy_context().run, _only_operator, request, cluster, journal, progress, held)
+        with ThreadPoolExecutor(1) as pool:  # looking changes nothing: it need not wait for the lock
+            locking = pool.submit(copy_context().run, _only_operator, request, cluster, journal, progress, held)
             found = _survey(request, cluster, lock, phases, progress)
             operator, away = locking.result()
         _record(journal, found.plan)

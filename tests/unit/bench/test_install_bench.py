@@ -19,7 +19,8 @@ def test_the_longest_pull_and_start_count(capsys: pytest.CaptureFixture[str]) ->
     assert found.unavoidable == 100.0
     assert show(found)
     shown = capsys.readouterr().out
-    assert "ratio 1.15 " in shown and "ratio 1.20 " in shown
+    assert "ratio 1.15 " in shown
+    assert "ratio 1.20 " in shown
 
 
 @pytest.mark.parametrize(("answer", "whole"), [(131.0, 140.0), (125.0, 151.0)], ids=["answer", "whole"])

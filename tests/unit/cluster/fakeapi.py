@@ -15,6 +15,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+EXTERNAL_METRICS = "external.metrics.k8s.io/v1beta1"
+"""Served without kinds: a metric is asked for by its own name."""
+
 KINDS: dict[str, dict[str, tuple[str, bool]]] = {
     "v1": {
         "Namespace": ("namespaces", False),
@@ -209,7 +212,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(200, _discovery(core=path == ["api"]))
         group = "v1" if path[0] == "api" else "/".join(path[1:3])
         rest = path[2:] if path[0] == "api" else path[3:]
-        if group not in KINDS or not rest:
+        if group not in {*KINDS, EXTERNAL_METRICS} or not rest:
             return self._send(404, _status(404, "the server could not find the requested resource"))
         namespace = ""
         if rest[0] == "namespaces" and len(rest) > 2:

@@ -19,13 +19,14 @@ from llmprov.manifests.autoscaling import ADAPTER, OPERATOR
 from llmprov.manifests.model import NAMESPACE
 from llmprov.progress import NullProgress
 from llmprov.workflows import autoscaling, models
-from tests.unit.cluster.fakeapi import FakeApi
+from tests.unit.cluster.fakeapi import EXTERNAL_METRICS, FakeApi
 from tests.unit.models.conftest import MODEL
 from tests.unit.models.test_serving import finish, put_node
 
 SCALED = {**MODEL, "replicas": {"min": 1, "max": 3}, "autoscaling": {"cooldown_seconds": 60}}
 SPEC = ModelSpec.model_validate(SCALED)
 KEDA = "llmprov-autoscaling"
+METRIC = "s0-prometheus"
 DEPLOYED = {"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}
 
 
@@ -44,8 +45,14 @@ def answer(*values: float) -> Callable[[dict[str, Any]], tuple[int, list[bytes]]
 def put_scaled_object(api: FakeApi, **conditions: str) -> None:
     listed = [{"type": name, "status": status, "message": f"{name} is {status}"} for name, status in conditions.items()]
     meta = {"name": "m", "namespace": NAMESPACE}
-    status = {"conditions": listed}
+    status = {"conditions": listed, "externalMetricNames": [METRIC]}
     api.put({"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": meta, "status": status})
+
+
+def hand_out(api: FakeApi, value: str) -> None:
+    """Let KEDA's adapter know a value."""
+    item = {"metadata": {"labels": {"scaledobject.keda.sh/name": "m"}}, "metricName": METRIC, "value": value}
+    api.objects[f"{EXTERNAL_METRICS}/{METRIC}", NAMESPACE, "m"] = item
 
 
 def test_values_of_a_query(cluster: Cluster, api: FakeApi) -> None:
@@ -60,7 +67,28 @@ def test_values_of_a_query(cluster: Cluster, api: FakeApi) -> None:
 def test_an_autoscaler_that_works(cluster: Cluster, api: FakeApi) -> None:
     api.proxied = answer(0)
     put_scaled_object(api, Ready="True", Fallback="False")
+    hand_out(api, "0")
     autoscaling.wait_models(cluster, [SPEC], {}, NullProgress())
+
+
+def test_keda_is_asked_as_kubernetes_will(cluster: Cluster, api: FakeApi) -> None:
+    api.proxied = answer(0)
+    put_scaled_object(api, Ready="True", Fallback="False")
+    with pytest.raises(ClusterError, match="autoscalers of m do not work") as caught:
+        autoscaling.wait_models(cluster, [SPEC], {}, NullProgress())
+    assert caught.value.details == (f"m: {METRIC}: no values",)
+
+
+def test_a_model_without_metrics_says_what_keda_says(cluster: Cluster, api: FakeApi) -> None:
+    api.proxied = answer(0)
+    with pytest.raises(ClusterError) as caught:
+        autoscaling.wait_models(cluster, [SPEC], {}, NullProgress())
+    assert caught.value.details == ("m: it is not there",)
+    put_scaled_object(api, Ready="False")
+    api.objects["keda.sh/v1alpha1/scaledobjects", NAMESPACE, "m"]["status"].pop("externalMetricNames")
+    with pytest.raises(ClusterError) as caught:
+        autoscaling.wait_models(cluster, [SPEC], {}, NullProgress())
+    assert caught.value.details == ("m: Ready is False",)
 
 
 def test_no_data_is_an_error_that_names_the_query(cluster: Cluster, api: FakeApi) -> None:
@@ -87,6 +115,7 @@ def test_an_autoscaler_that_does_not_work(
 ) -> None:
     api.proxied = answer(0)
     put_scaled_object(api, **conditions)
+    hand_out(api, "0")
     with pytest.raises(ClusterError, match="autoscalers of m do not work") as caught:
         autoscaling.wait_models(cluster, [SPEC], {}, NullProgress())
     assert caught.value.details == (f"m: {words}",)
