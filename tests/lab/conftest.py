@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,9 @@ class Lab:
         return done.stdout
 
 
+YOURS = "yours"
+"""Name here of a lab that was there already."""
+
 # Keeps kubectl's cache out of the host's files, which some tests compare.
 KUBECTL = "sudo kubectl --kubeconfig /etc/kubernetes/admin.conf --cache-dir /run/kubectl-cache"
 
@@ -116,6 +119,18 @@ class Installed:
     document: dict[str, Any]
 
 
+def with_power(lab: Lab) -> Lab:
+    """Return a lab by the name under which its hosts can be powered off; skip the test where they must not be.
+
+    Of a lab that is there already, LLMPROV_TEST_LAB says the name, and that its hosts may be treated so.
+    """
+    if lab.name != YOURS:
+        return lab
+    if name := os.environ.get("LLMPROV_TEST_LAB"):
+        return replace(lab, name=name)
+    pytest.skip("only a lab of the tests' own, or the one that LLMPROV_TEST_LAB names, has its hosts powered off")
+
+
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory, lab_environment: dict[str, str]) -> Iterator[Installed]:
     """One installed cluster for all tests that need one; each leaves it as it was.
@@ -123,7 +138,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory, lab_environment: dict[st
     While tests are written it may be one that is there already: LLMPROV_TEST_INVENTORY names its inventory.
     """
     if inventory := os.environ.get("LLMPROV_TEST_INVENTORY"):
-        yield Installed(Lab("yours", Path(inventory), dict(os.environ)), {})
+        yield Installed(Lab(YOURS, Path(inventory), dict(os.environ)), {})
         return
     directory = tmp_path_factory.mktemp("installed")
     with booted("installed", directory, lab_environment, "--hosts", "3", "--subnet", "10.77.43.0/24") as running:

@@ -11,7 +11,7 @@ from llmprov import paths
 from llmprov.errors import ExitCode
 from llmprov.runner.journal import read
 from tests.bench.node_add import JOINING, tasks_elsewhere
-from tests.lab.conftest import KUBECTL, Installed, Lab
+from tests.lab.conftest import KUBECTL, Installed, Lab, with_power
 from tests.lab.polling import until
 from tests.lab.serving import no_spare_gpu, pods, served
 from tests.load.__main__ import endpoint_of
@@ -148,8 +148,7 @@ def test_a_worker_is_removed_and_added_again(lab: Lab) -> None:
 
 
 def test_a_worker_that_died_is_taken_out(lab: Lab) -> None:
-    if lab.name == "yours":
-        pytest.skip("only a lab of the tests' own has its hosts powered off")
+    lab = with_power(lab)
     model = replica_on(lab, NODE)
     alive = lab.llmprov("node", "remove", NODE, "--force", "--yes", "-i", str(lab.inventory), check=False)
     assert alive.exit_code == ExitCode.CLUSTER

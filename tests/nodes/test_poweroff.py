@@ -1,17 +1,15 @@
 """A worker loses its power: what was on its way on it fails, and nothing else."""
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from llmprov.manifests.gateway import NAMESPACE, PROXY_LABELS
-from tests.lab.conftest import KUBECTL, Installed, Lab
+from tests.lab.conftest import KUBECTL, Installed, Lab, with_power
 from tests.lab.polling import until
 from tests.lab.serving import served
 from tests.load.__main__ import endpoint_of
@@ -31,17 +29,8 @@ PROXIES = ",".join(f"{key}={value}" for key, value in PROXY_LABELS.items())
 
 @pytest.fixture
 def lab(installed: Installed) -> Iterator[Lab]:
-    """The installed cluster, with a second replica.
-
-    Of a lab that is there already, LLMPROV_TEST_LAB says the name, and that its hosts may be treated so.
-    """
-    found = installed.lab
-    if found.name == "yours":
-        if not (name := os.environ.get("LLMPROV_TEST_LAB")):
-            pytest.skip(
-                "only a lab of the tests' own, or the one that LLMPROV_TEST_LAB names, has its hosts powered off"
-            )
-        found = replace(found, name=name)
+    """The installed cluster, with a second replica."""
+    found = with_power(installed.lab)
     found.llmprov("model", "scale", MODEL, "2", "-i", str(found.inventory))
     yield found
     found.llmprov("model", "deploy", "-i", str(found.inventory))
