@@ -3,8 +3,8 @@
     python -m tests.bench.install                    # boots a lab of its own, installs twice, asks once, destroys it
     python -m tests.bench.install --journal FILE     # reads the journal of an install that has been
 
-Where a large tree was deleted within the last five minutes, such as an earlier lab, ext4 makes new files slowly, and the pull
-takes up to twice as long.
+Where a large tree was deleted within the last five minutes, such as an earlier lab, ext4 makes new files slowly, and
+the pull takes up to twice as long.
 
 Prints ratios of times within one run, so that machines of different speed can be compared.
 Ends with exit code 1 when a goal was missed.
