@@ -43,10 +43,15 @@ def test_only_the_loopback_accepts_pushes(cp1: Host) -> None:
     assert status(cp1, "POST", f"{READ}/scratch/blobs/uploads/") == 405
 
 
-@pytest.mark.parametrize("name", [artifact.name for artifact in LOCK.files])
+@pytest.mark.parametrize("name", [artifact.name for artifact in LOCK.files if not artifact.controller])
 def test_files_are_served_by_digest(cp1: Host, name: str) -> None:
     digest = LOCK.file(name).digest
     assert status(cp1, "HEAD", f"{READ}/llmprov/files/blobs/{digest}") == 200
+
+
+@pytest.mark.parametrize("name", [artifact.name for artifact in LOCK.files if artifact.controller])
+def test_what_only_the_controller_needs_is_not_there(cp1: Host, name: str) -> None:
+    assert status(cp1, "HEAD", f"{READ}/llmprov/files/blobs/{LOCK.file(name).digest}") == 404
 
 
 def test_a_digest_that_is_not_in_the_bundle_is_refused(cp1: Host) -> None:
