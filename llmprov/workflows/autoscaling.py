@@ -159,8 +159,7 @@ def _state(item: Object | None) -> Conditions:
     """Read the conditions of a ScaledObject; None for one that is not there."""
     if item is None:
         return Conditions(ready=False, fallback=False, message="it is not there")
-    status = cast("Mapping[str, object]", item.get("status") or {})
-    listed = cast("Sequence[Mapping[str, str]]", status.get("conditions") or ())
+    listed = cast("Sequence[Mapping[str, str]]", _status(item).get("conditions") or ())
     by_type = {entry["type"]: entry for entry in listed}
     ready = by_type.get("Ready", {})
     return Conditions(
@@ -194,8 +193,7 @@ def _unread(api: Cluster, name: str) -> list[str]:
     look by itself.
     """
     found = api.get(SCALED_OBJECT, name, MODELS)
-    status = cast("Mapping[str, object]", (found or {}).get("status") or {})
-    metrics = cast("Sequence[str]", status.get("externalMetricNames") or ())
+    metrics = cast("Sequence[str]", _status(found).get("externalMetricNames") or ())
     if not metrics:
         return [f"{name}: {_state(found).message}"]
     return [f"{name}: {wrong}" for metric in metrics if (wrong := _ask(api, name, metric))]
@@ -240,8 +238,7 @@ def _wait_scaled(api: Cluster, models: Sequence[ModelSpec]) -> None:
 def _wait_api(api: Cluster) -> None:
     def unavailable() -> list[str]:
         found = api.get(API_SERVICE, _EXTERNAL_METRICS)
-        status = cast("Mapping[str, object]", (found or {}).get("status") or {})
-        listed = cast("Sequence[Mapping[str, str]]", status.get("conditions") or ())
+        listed = cast("Sequence[Mapping[str, str]]", _status(found).get("conditions") or ())
         available = next((entry for entry in listed if entry["type"] == "Available"), {})
         return [] if available.get("status") == "True" else [available.get("message", "it has not been looked at yet")]
 
@@ -262,6 +259,10 @@ def _poll(look: Callable[[], list[str]], error: Callable[[Sequence[str]], Cluste
         if time.monotonic() > deadline:
             raise error(missing)
         Event().wait(_PAUSE)
+
+
+def _status(item: Object | None) -> Mapping[str, object]:
+    return cast("Mapping[str, object]", (item or {}).get("status") or {})
 
 
 def _name(item: Object) -> str:

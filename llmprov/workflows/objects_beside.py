@@ -114,7 +114,8 @@ class ObjectsBeside:
     def _definitions(self, api: Cluster, live: LiveObjects) -> int:
         changes = 0
         with self._phases.timed("definitions", beside=True), self._progress.step("definitions") as step:
-            for station in self._stations:
+            # Of the others everything is applied, kinds too.
+            for station in filter(lambda station: not station.on_every_node, self._stations):
                 step.update(station.stage)
                 for item in station.sets(api, self._inventory, self._lock):
                     changes += apply_definitions(api, item.name, item.objects, live=live, check=self._go_on).changes

@@ -1,6 +1,5 @@
 """An installed cluster of the faults' own."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import pytest
 import yaml
 
 from tests.faults.cluster import Looks, install, looks, plan
-from tests.lab.conftest import YOURS, Lab, _requirements, booted, lab_environment
+from tests.lab.conftest import Lab, _requirements, booted, lab_environment, yours
 
 __all__ = ["_requirements", "lab_environment"]
 
@@ -28,8 +27,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, lab_environment: dict[str,
 
     While tests are written it may be one that is there already: LLMPROV_TEST_INVENTORY names its inventory.
     """
-    if inventory := os.environ.get("LLMPROV_TEST_INVENTORY"):
-        yield Lab(YOURS, Path(inventory), dict(os.environ))
+    if there := yours():
+        yield there
         return
     directory = tmp_path_factory.mktemp("faults")
     description = directory / "lab.yml"

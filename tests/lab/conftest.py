@@ -119,6 +119,12 @@ class Installed:
     document: dict[str, Any]
 
 
+def yours() -> Lab | None:
+    """Return the installed lab whose inventory LLMPROV_TEST_INVENTORY names, None where it names none."""
+    inventory = os.environ.get("LLMPROV_TEST_INVENTORY")
+    return Lab(YOURS, Path(inventory), dict(os.environ)) if inventory else None
+
+
 def with_power(lab: Lab) -> Lab:
     """Return a lab by the name under which its hosts can be powered off; skip the test where they must not be.
 
@@ -137,8 +143,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory, lab_environment: dict[st
 
     While tests are written it may be one that is there already: LLMPROV_TEST_INVENTORY names its inventory.
     """
-    if inventory := os.environ.get("LLMPROV_TEST_INVENTORY"):
-        yield Installed(Lab(YOURS, Path(inventory), dict(os.environ)), {})
+    if there := yours():
+        yield Installed(there, {})
         return
     directory = tmp_path_factory.mktemp("installed")
     with booted("installed", directory, lab_environment, "--hosts", "3", "--subnet", "10.77.43.0/24") as running:
