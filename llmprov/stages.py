@@ -102,7 +102,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("packages", "operating-system packages from the bundle", Where.ALL, packages="{codename}"),
     Stage("nvidia_driver", "NVIDIA driver, one version of everything", Where.GPU_WORKERS, packages="{codename}-nvidia"),
     Stage("nvidia_container_toolkit", "GPUs in containers, by CDI", Where.GPU_WORKERS, files=("nvidia-ctk",)),
-    Stage("timesync", "clock synchronisation", Where.ALL),
+    Stage("timesync", "clock synchronisation", Where.ALL, packages="{codename}-timesync"),
     Stage(
         "kubernetes",
         "kubelet, kubeadm and CNI plugins",

@@ -40,10 +40,11 @@ def check_system(host: Host, facts: HostFacts, context: Context) -> Iterator[Fin
 def _check_packages(host: Host, suite: str, suites: Collection[str] | None) -> Iterator[Finding]:
     if suites is None or suite in suites or host.variables.get("packages_install", True) is False:
         return
+    releases = sorted(set(suites) & set(needs.SUPPORTED_SYSTEMS.values()))
     yield error(
         host,
         "os",
-        f"runs {suite}; the bundle has packages for {', '.join(sorted(suites)) or 'no release'}",
+        f"runs {suite}; the bundle has packages for {', '.join(releases) or 'no release'}",
         "install the packages named in docs/roles.md yourself and set `packages_install: false` for this host",
     )
 

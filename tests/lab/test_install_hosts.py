@@ -17,10 +17,12 @@ import pytest
 from llmprov.lab.tools import wait_until
 from tests.lab.conftest import KUBECTL, Lab, booted
 from tests.lab.looks import belongings
+from tests.lab.polling import until
 from tests.lab.processes import MARK, marked, on_host
 
 pytestmark = pytest.mark.lab
 CHECKOUT = Path(__file__).parents[2]
+HOSTS = ("cp1", "gpu1")
 type Bare = dict[str, dict[str, set[str]]]
 _TO_NODES = ("--skip-preflight", "--until", "network")
 # The engine's image is large enough to be seen on its way.
@@ -31,13 +33,17 @@ _UPLOADS = "var/lib/llmprov-registry/docker/registry/v2/repositories/llmprov.int
 def lab(tmp_path_factory: pytest.TempPathFactory, lab_environment: dict[str, str]) -> Iterator[Lab]:
     directory = tmp_path_factory.mktemp("install")
     with booted("install", directory, lab_environment, "--hosts", "2", "--subnet", "10.77.42.0/24") as running:
+        for host in HOSTS:
+            variables = running.inventory / "host_vars" / f"{host}.yml"
+            variables.parent.mkdir(exist_ok=True)
+            variables.write_text("timesync_enabled: true\n", encoding="utf-8")
         yield running
 
 
 @pytest.fixture(scope="module")
 def bare(lab: Lab) -> Bare:
     """How the hosts look before anything is installed."""
-    return {host: belongings(lab, host) for host in ("cp1", "gpu1")}
+    return {host: belongings(lab, host) for host in HOSTS}
 
 
 def _install(lab: Lab, *arguments: str) -> dict[str, Any]:
@@ -125,6 +131,13 @@ def test_the_same_command_completes_and_then_changes_nothing(lab: Lab) -> None:
     assert again["objects"]["changes"] == 0
     nodes = lab.ssh("cp1", f"{KUBECTL} get nodes --no-headers")
     assert [line.split()[:2] for line in sorted(nodes.splitlines())] == [["cp1", "Ready"], ["gpu1", "Ready"]]
+
+
+def test_workers_take_their_time_from_the_first_control_plane(lab: Lab) -> None:
+    """Chrony really asks; it cannot set a lab host's clock, which is the machine's."""
+    sources = "chronyc -c sources"
+    until(lambda: lab.ssh("gpu1", sources).startswith("^,*,10.77.42.11,"), seconds=60, what="a time source")
+    assert lab.ssh("cp1", sources) == ""
 
 
 def test_a_journal_is_left_and_nothing_else(lab: Lab) -> None:

@@ -68,6 +68,7 @@ def test_packages_are_installed_and_held(node: Host) -> None:
     held = set(node.check_output("apt-mark showhold").split())
     installed = set(json.loads(node.file("/var/lib/llmprov/packages.json").content_string))
     assert {"conntrack", "nftables"} <= installed
+    assert "chrony" not in installed  # somebody else keeps a lab host's clock
     assert installed <= held
 
 

@@ -94,7 +94,10 @@ def test_the_catalog_has_what_roles_ask_for(catalog: Catalog) -> None:
     images = ("coredns", "etcd", "flannel", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler")
     assert all(wanted[name] == "file" for name in files)
     assert all(wanted[name] == "image" for name in (*images, "pause", "vllm", "smollm2-135m-instruct"))
-    assert {spec.suite for spec in catalog.artifacts if spec.kind == "debs"} == {"bookworm", "trixie"}
+    assert {spec.suite for spec in catalog.artifacts if spec.kind == "debs"} == {
+        *("bookworm", "bookworm-timesync"),
+        *("trixie", "trixie-timesync"),
+    }
 
 
 def test_kubernetes_is_one_version_everywhere(catalog: Catalog) -> None:
