@@ -53,6 +53,7 @@ def test_cluster_dns_runs(cp1: Host) -> None:
 
 def test_no_secret_of_joining_is_left(node: Host) -> None:
     assert not node.file("/etc/kubernetes/llmprov-join.yaml").exists
+    assert not node.file("/etc/kubernetes/llmprov-discovery.yaml").exists
     assert not node.file("/etc/kubernetes/bootstrap-kubelet.conf").exists
 
 
