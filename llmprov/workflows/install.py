@@ -298,7 +298,8 @@ class _Run:
             **dict.fromkeys(stage_names(runner=Runner.ANSIBLE), ()),
             **work,
             "probe": tuple(dict.fromkeys(host for names in work.values() for host in names)),
-            "ready": tuple(dict.fromkeys(joining)),
+            # What follows in the cluster waits for Ready nodes itself, beside other things.
+            "ready": () if _reaches_objects(self.request) else tuple(dict.fromkeys(joining)),
             "prepull": self._prepulling(),
         }
         return Options(

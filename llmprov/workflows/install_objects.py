@@ -68,11 +68,14 @@ def apply_objects(
             before=_replicas(api),
             done=Objects().plus(found.changes),
         )
-        run.apply([station for station in stations_of(unfinished) if not station.last])
+        stations = stations_of(unfinished)
+        # Engines take long to start: what models name nothing of, or only kinds that are there, comes after them.
+        later = [station for station in stations if station.last or (found.defined and not station.on_every_node)]
+        run.apply([station for station in stations if station not in later])
         if MODELS in unfinished:
             run.deploy(stations_of(stages))
-        run.apply([station for station in stations_of(unfinished) if station.last])
-        run.wait(stations_of(unfinished))
+        run.apply(later)
+        run.wait(stations)
         if MODELS in unfinished:
             run.wait_models(behind_gateway="gateway" in stages, short_of_nodes=short_of_nodes)
     return replace(run.done, models=nothing_to_apply(inventory, stages).models)

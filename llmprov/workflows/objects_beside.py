@@ -32,6 +32,11 @@ class AppliedBeside:
     changes: int = 0
     live: LiveObjects | None = None
 
+    @property
+    def defined(self) -> bool:
+        """Whether the kinds of all stations are there."""
+        return self.live is not None
+
 
 class ObjectsBeside:
     """Applies them once told to begin, and is waited for later; leaving the context ends it.

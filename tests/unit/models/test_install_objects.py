@@ -3,12 +3,15 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from llmprov.bundle.lock import BundleLock
 from llmprov.bundle.push import Selection
 from llmprov.cluster.client import Cluster
+from llmprov.cluster.live import LiveObjects
 from llmprov.inventory import Inventory
 from llmprov.manifests.model import NAMESPACE
 from llmprov.progress import NullProgress, Progress, Step
@@ -16,8 +19,9 @@ from llmprov.results import Objects
 from llmprov.runner import Journal
 from llmprov.runner.journal import read
 from llmprov.workflows import cluster as clusters
+from llmprov.workflows import install_objects
 from llmprov.workflows.install_objects import apply_objects
-from llmprov.workflows.objects_beside import ObjectsBeside
+from llmprov.workflows.objects_beside import AppliedBeside, ObjectsBeside
 from llmprov.workflows.phases import Phases
 from llmprov.workflows.push_beside import PushBeside
 from llmprov.workflows.push_job import PushJob
@@ -103,3 +107,55 @@ def test_only_engines_that_this_run_started_are_timed(
     _, second = run(NullProgress())
     assert second.starts == ()
     assert [model.name for model in second.models] == ["m"]
+
+
+@pytest.mark.parametrize(
+    ("defined", "order"),
+    [
+        (True, ["apply network", "apply models", "apply autoscaling"]),
+        (False, ["apply network", "apply autoscaling", "apply models"]),
+    ],
+    ids=["kinds are defined", "kinds are not"],
+)
+def test_models_come_before_what_they_name_only_kinds_of(
+    cluster: Cluster,
+    api: FakeApi,
+    make_inventory: Callable[..., Inventory],
+    lock: BundleLock,
+    push: PushBeside,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    defined: bool,
+    order: list[str],
+) -> None:
+    monkeypatch.setattr(clusters, "open_cluster", lambda _: nullcontext(cluster))
+    stations = (_station("network", on_every_node=True), _station("autoscaling"))
+    monkeypatch.setattr(install_objects, "stations_of", lambda _: stations)
+    for name in ("cp1", "gpu1"):
+        put_node(api, name, gpus=2)
+    progress = _Controller(api)
+    phases = Phases(Journal.create("install"), progress)
+    beside = SimpleNamespace(wait=lambda: AppliedBeside(0, LiveObjects.read(cluster) if defined else None))
+    stages = ("network", "autoscaling", "models")
+    apply_objects(
+        make_inventory(),
+        lock,
+        stages=stages,
+        unfinished=stages,
+        push=push,
+        beside=cast("Any", beside),
+        phases=phases,
+        progress=progress,
+    )
+    assert [phase.name for phase in phases.table if phase.name.startswith("apply")] == order
+
+
+def _station(stage: str, *, on_every_node: bool = False) -> SimpleNamespace:
+    return SimpleNamespace(
+        stage=stage,
+        changes=lambda *_, live: 0 if live else 1,
+        wait=lambda *_: None,
+        first=False,
+        last=False,
+        on_every_node=on_every_node,
+    )
