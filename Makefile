@@ -36,20 +36,20 @@ lint: setup ## ruff, mypy, import-linter, ansible-lint, yamllint
 unit: setup ## Tests that need nothing but Python, with coverage of llmprov/; K=expression chooses
 	@$(VENV)/pytest tests/unit tests/golden -n 4 $(if $(K),-k "$(K)",--cov --cov-report=term --cov-fail-under=85)
 
-contract: bundle ## Roles against Ansible, manifests against a real API server, alerts against promtool; K=expression chooses
+contract: bundle ## Roles against Ansible, manifests against an API server, alerts against promtool, the lab against its machine
 	@$(VENV)/pytest tests/contract -n 2 $(if $(K),-k "$(K)")
 
-lab-test: bundle ## Tests on lab hosts; K=expression chooses
-	@$(VENV)/pytest tests/lab tests/device --durations=15 $(if $(K),-k "$(K)")
+lab-test: bundle ## Tests on lab hosts, those on the installed cluster beside the others; K=expression chooses
+	@scripts/lab-pytest tests/lab tests/device -n 2 --dist loadgroup --verbose --durations=15 $(if $(K),-k "$(K)")
 
 molecule: bundle ## Role scenarios on lab hosts; K="base node" chooses
 	@scripts/molecule $(K)
 
 test-nodes: bundle ## Nodes that come, go and lose power, under load; K=expression chooses
-	@$(VENV)/pytest tests/nodes --durations=15 $(if $(K),-k "$(K)")
+	@scripts/lab-pytest tests/nodes --durations=15 $(if $(K),-k "$(K)")
 
 test-faults: bundle ## Faults on an installed cluster of their own; K=expression chooses
-	@$(VENV)/pytest tests/faults --durations=15 $(if $(K),-k "$(K)")
+	@scripts/lab-pytest tests/faults --durations=15 $(if $(K),-k "$(K)")
 
 bench: bundle ## Speed as ratios within one run
 	@$(VENV)/python -m tests.bench.install

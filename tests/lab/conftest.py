@@ -153,10 +153,16 @@ def installed(tmp_path_factory: pytest.TempPathFactory, lab_environment: dict[st
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests on the installed cluster come last: first of these how it was installed, last the faults."""
+    """Tests on the installed cluster come last: first of these how it was installed, last the faults.
+
+    Where tests run in parallel, these stay together, and so do those of each file.
+    """
+
+    def on_installed(item: pytest.Item) -> bool:
+        return "installed" in getattr(item, "fixturenames", ())
 
     def place(item: pytest.Item) -> int:
-        if "installed" not in getattr(item, "fixturenames", ()):
+        if not on_installed(item):
             return 0
         # A load leaves a second replica behind for as long as the cool-down.
         return {
@@ -167,6 +173,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         }.get(item.path.name, 3)
 
     items.sort(key=place)
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("installed" if on_installed(item) else item.path.stem))
 
 
 @pytest.fixture(scope="module")
