@@ -18,6 +18,7 @@ _OFFENDING = re.compile(r"Offending \S+ key in (?P<file>.+):\d+$")
 _SUDO_REMEDY = (
     "correct ansible_become_password, and keep it in Ansible Vault; `sudo -v` on the host tells whether it is right"
 )
+_TIMED_OUT = "timed out"
 _CAUSES = frozenset({Cause.HOST_KEY, Cause.AUTHENTICATION, Cause.SUDO, Cause.UNREACHABLE})
 
 
@@ -35,6 +36,8 @@ def _finding(host: Host, failure: Failure) -> Finding:
         return Finding(host.name, CONNECTION, problem, _SUDO_REMEDY if given else failure.remedy)
     if failure.cause not in _CAUSES:
         return Finding(host.name, "facts", failure.message, failure.remedy)
+    if failure.cause is Cause.UNREACHABLE and _TIMED_OUT in failure.message:  # it would take as long again
+        return _described(host, ssh.classify(host.ssh, failure.message))
     return _ask_openssh(host) or Finding(host.name, CONNECTION, _first_line(failure.message), failure.remedy)
 
 
@@ -43,10 +46,14 @@ def _ask_openssh(host: Host) -> Finding | None:
     try:
         ssh.run(host.ssh, ["true"], timeout=_SECONDS)
     except HostConnectionError as error:
-        remedy = _forget_key(host, error.details) or error.remedy
-        own_words = f" ({error.details[-1]})" if error.details and error.message.endswith("SSH failed") else ""
-        return Finding(host.name, CONNECTION, error.message + own_words, remedy)
+        return _described(host, error)
     return None
+
+
+def _described(host: Host, error: HostConnectionError) -> Finding:
+    remedy = _forget_key(host, error.details) or error.remedy
+    own_words = f" ({error.details[-1]})" if error.details and error.message.endswith("SSH failed") else ""
+    return Finding(host.name, CONNECTION, error.message + own_words, remedy)
 
 
 def _forget_key(host: Host, lines: tuple[str, ...]) -> str:

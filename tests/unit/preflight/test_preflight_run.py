@@ -10,8 +10,9 @@ from llmprov.errors import BundleError, PreflightError
 from llmprov.inventory import Inventory, load
 from llmprov.preflight.findings import CONNECTION
 from llmprov.progress import NullProgress
+from llmprov.runner import Cause, Failure, HostOutcome, RunResult
 from llmprov.workflows import preflight
-from llmprov.workflows.preflight_connection import _forget_key
+from llmprov.workflows.preflight_connection import _forget_key, explain
 
 
 @pytest.fixture
@@ -49,6 +50,19 @@ def test_nobody_listens(state: Path) -> None:
     assert (finding.host, finding.check) == ("cp1", CONNECTION)
     assert "unreachable over SSH" in finding.problem
     assert report.exit_code == 6
+
+
+def test_a_time_out_is_not_waited_for_twice(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr("llmprov.ssh.run", lambda *arguments, **_: asked.append(arguments))
+    cluster = inventory(state, "{ansible_host: 192.0.2.11}")
+    said = "Failed to connect to the host via ssh: ssh: connect to host 192.0.2.11 port 22: Connection timed out"
+    failure = Failure("cp1", "always", "Ask", said, Cause.UNREACHABLE, "look")
+    result = RunResult(rc=4, seconds=1.0, hosts=(HostOutcome("cp1", failure=failure),))
+    (finding,) = explain(cluster, result, ())
+    assert "unreachable over SSH" in finding.problem
+    assert "check that the host is up" in finding.remedy
+    assert asked == []
 
 
 def test_a_limit_that_matches_nothing(state: Path) -> None:
