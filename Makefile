@@ -40,7 +40,7 @@ contract: bundle ## Roles against Ansible, manifests against an API server, aler
 	@$(VENV)/pytest tests/contract -n 2 $(if $(K),-k "$(K)")
 
 lab-test: bundle ## Tests on lab hosts, those on the installed cluster beside the others; K=expression chooses
-	@scripts/lab-pytest tests/lab tests/device -n 2 --dist loadgroup --verbose --durations=15 $(if $(K),-k "$(K)")
+	@scripts/lab-pytest tests/lab tests/device -n 2 --verbose --durations=15 $(if $(K),-k "$(K)")
 
 molecule: bundle ## Role scenarios on lab hosts; K="base node" chooses
 	@scripts/molecule $(K)

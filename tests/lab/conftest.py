@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.lab.bare import BareLab
 
@@ -152,17 +153,15 @@ def installed(tmp_path_factory: pytest.TempPathFactory, lab_environment: dict[st
         yield Installed(running, done.json)
 
 
+INSTALLED = "installed"
+"""Tests in the directory of this name share one installed cluster."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests on the installed cluster come last: first of these how it was installed, last the faults.
-
-    Where tests run in parallel, these stay together, and so do those of each file.
-    """
-
-    def on_installed(item: pytest.Item) -> bool:
-        return "installed" in getattr(item, "fixturenames", ())
+    """Tests on the installed cluster come last: first of these how it was installed, last the faults."""
 
     def place(item: pytest.Item) -> int:
-        if not on_installed(item):
+        if INSTALLED not in item.path.parts:
             return 0
         # A load leaves a second replica behind for as long as the cool-down.
         return {
@@ -173,8 +172,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         }.get(item.path.name, 3)
 
     items.sort(key=place)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("installed" if on_installed(item) else item.path.stem))
+
+
+class _ByLab(LoadScopeScheduling):  # type: ignore[misc]  # it comes without types
+    """Where tests run in parallel, those of one lab stay together: the installed cluster's, else those of a file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return INSTALLED if INSTALLED in Path(file).parts else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    """Schedule by lab."""
+    return _ByLab(config, log)
 
 
 @pytest.fixture(scope="module")
