@@ -10,6 +10,9 @@ from llmprov.cluster.session import connect
 from llmprov.inventory import Inventory
 from llmprov.progress import Progress
 
+READY_SECONDS = 180
+"""The default of role kubernetes."""
+
 
 @contextmanager
 def open_cluster(inventory: Inventory, *, patience: float = 60.0) -> Iterator[Cluster]:
@@ -27,9 +30,10 @@ def open_cluster(inventory: Inventory, *, patience: float = 60.0) -> Iterator[Cl
         yield cluster
 
 
-def wait_nodes(cluster: Cluster, inventory: Inventory, progress: Progress, *, seconds: float = 180.0) -> None:
+def wait_nodes(cluster: Cluster, inventory: Inventory, progress: Progress) -> None:
     """Wait until every host of the inventory that belongs in the cluster is a Ready node."""
     names = {host.name for host in (*inventory.control_plane, *inventory.workers)}
+    seconds = float(str(inventory.first_control_plane.variables.get("kubernetes_ready_timeout", READY_SECONDS)))
     nodes.wait_nodes_ready(cluster, sorted(names), progress, seconds=seconds)
 
 

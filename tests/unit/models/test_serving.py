@@ -139,13 +139,27 @@ def test_a_model_that_left_the_inventory_is_removed(
     assert not any("/m" in line for line in applied.pruned)
 
 
+def test_nodes_are_waited_for_as_long_as_the_inventory_says(
+    cluster: Cluster, api: FakeApi, make_inventory: Callable[..., Inventory]
+) -> None:
+    put_node(api, "cp1")
+    inventory = make_inventory()
+    hosts = [
+        host.model_copy(update={"variables": {**host.variables, "kubernetes_ready_timeout": 0}})
+        for host in inventory.hosts
+    ]
+    patient = inventory.model_copy(update={"hosts": tuple(hosts)})
+    with pytest.raises(ClusterError, match="1 of 2 nodes are not Ready after 0 s"):
+        clusters.wait_nodes(cluster, patient, NullProgress())
+
+
 def test_nodes_and_the_pod_network(
     cluster: Cluster, api: FakeApi, make_inventory: Callable[..., Inventory], lock: BundleLock
 ) -> None:
     inventory = make_inventory()
     for name in ("cp1", "gpu1"):
         put_node(api, name)
-    clusters.wait_nodes(cluster, inventory, NullProgress(), seconds=1)
+    clusters.wait_nodes(cluster, inventory, NullProgress())
     assert network.apply(cluster, inventory, lock, NullProgress()) > 0
     numbers = {"desiredNumberScheduled": 2, "updatedNumberScheduled": 2, "numberAvailable": 2}
     finish(api, "DaemonSet", "kube-flannel", "kube-flannel-ds", numbers)
