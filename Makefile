@@ -39,8 +39,8 @@ unit: setup ## Tests that need nothing but Python, with coverage of llmprov/; K=
 contract: bundle ## Roles against Ansible, manifests against an API server, alerts against promtool, the lab against its machine
 	@$(VENV)/pytest tests/contract -n 2 $(if $(K),-k "$(K)")
 
-lab-test: bundle ## Tests on lab hosts, those on the installed cluster beside the others; K=expression chooses
-	@scripts/lab-pytest tests/lab tests/device -n 2 --verbose --durations=15 $(if $(K),-k "$(K)")
+lab-test: bundle ## Tests on lab hosts, two labs at a time, then those on the installed cluster; K=expression chooses
+	@scripts/lab-pytest tests/lab tests/device -n 2 --no-loadscope-reorder --verbose --durations=15 $(if $(K),-k "$(K)")
 
 molecule: bundle ## Role scenarios on lab hosts; K="base node" chooses
 	@scripts/molecule $(K)

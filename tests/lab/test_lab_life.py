@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.lab.bare import BareLab, all_namespaces, namespaces, pids_running, traces
+from tests.lab.polling import until
 
+CHECKOUT = Path(__file__).parents[2]
 pytestmark = [
     pytest.mark.lab,
     pytest.mark.skipif(os.geteuid() != 0, reason="lab hosts need root"),
@@ -92,6 +94,31 @@ def test_up_completes_what_a_killed_up_began(scratch: BareLab) -> None:
         up.kill()
     scratch("up", "--hosts", "2")
     scratch.on("cp1", "sudo ping -c 1 -W 2 10.77.0.21")
+
+
+_HANGS = """\
+import os, signal, subprocess, sys
+
+def test_hangs(tmp_path):
+    environment = os.environ | {"LLMPROV_STATE_DIR": str(tmp_path / "state")}
+    up = [sys.executable, "-m", "llmprov", "lab", "up", "--name", "%s", "--hosts", "1"]
+    subprocess.run([*up, "--inventory", str(tmp_path / "inventory")], env=environment, check=True)
+    open("%s", "w").close()
+    signal.pause()
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_of_tests_that_is_ended_leaves_no_lab(tmp_path: Path, sent: signal.Signals) -> None:
+    name, up = f"e{os.getpid()}", tmp_path / "up"
+    (tmp_path / "test_hangs.py").write_text(_HANGS % (name, up), encoding="utf-8")
+    command = [str(CHECKOUT / "scripts" / "lab-pytest"), str(tmp_path), "-p", "no:cacheprovider"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as run:
+        until(lambda: up.exists() or run.poll() is not None, seconds=60, what="a lab")
+        assert pids_running(f"/llmprov-lab/{name}/")
+        run.send_signal(sent)
+        assert run.wait(60) == 128 + sent
+    assert not pids_running(f"/llmprov-lab/{name}")
 
 
 def test_missing_tools_are_all_named_at_once(scratch: BareLab, tmp_path: Path) -> None:
