@@ -8,7 +8,7 @@ from llmprov.cluster.compare import APPLIED, digest, in_sync, marked, with_metad
 from llmprov.cluster.crds import Definition, wait_established
 from llmprov.cluster.kinds import CRD, JOB, NEVER_PRUNED, ORDER
 from llmprov.cluster.live import MANAGED_BY, SET, Key, LiveObjects, Member, key_of
-from llmprov.cluster.objects import Header
+from llmprov.cluster.objects import Header, Kind
 from llmprov.cluster.wait import Selection, watch_until
 from llmprov.errors import ClusterError, joined
 from llmprov.progress import Progress
@@ -86,7 +86,13 @@ def apply_set(
 
 
 def apply_definitions(
-    cluster: Cluster, name: str, objects: Iterable[Object], *, live: LiveObjects, check: Callable[[], None]
+    cluster: Cluster,
+    name: str,
+    objects: Iterable[Object],
+    *,
+    live: LiveObjects,
+    check: Callable[[], None],
+    only: frozenset[Kind] | None = None,
 ) -> Applied:
     """Of a set, apply only what defines kinds, and wait until the API serves them. Applying the set finds them done.
 
@@ -96,6 +102,7 @@ def apply_definitions(
         objects: the whole set.
         live: what was there a moment ago.
         check: called before each object; it raises to end the work.
+        only: kinds that are wanted; None for all.
 
     Raises:
         ClusterError: as `apply_set`.
@@ -103,7 +110,7 @@ def apply_definitions(
     run = _Run(cluster, name, live.objects, take_over=False)
     for item in objects:
         header = Header.model_validate(item)
-        if header.resource == CRD:
+        if header.resource == CRD and (only is None or only & set(Definition.model_validate(item).kinds)):
             check()
             run.apply(as_member(item, name), header)
     run.finish()

@@ -56,7 +56,7 @@ def apply_objects(
         with phases.timed("wait for the push"):
             push.wait()
         with phases.timed("wait for objects beside"):
-            found = beside.wait()
+            found = beside.wait_for_models()
         run = _Run(
             api=api,
             inventory=inventory,
@@ -70,10 +70,11 @@ def apply_objects(
         )
         stations = stations_of(unfinished)
         # Engines take long to start: what models name nothing of, or only kinds that are there, comes after them.
-        later = [station for station in stations if station.last or (found.defined and not station.on_every_node)]
+        later = [station for station in stations if station.last or (found.live and not station.on_every_node)]
         run.apply([station for station in stations if station not in later])
         if MODELS in unfinished:
             run.deploy(stations_of(stages))
+        run.take_over(beside)
         run.apply(later)
         run.wait(stations)
         if MODELS in unfinished:
@@ -109,6 +110,13 @@ class _Run:
             with self.phases.timed(f"apply {station.stage}"):
                 changes = station.changes(self.api, self.inventory, self.lock, self.progress, live=self.live)
             self.done = self.done.plus(changes)
+
+    def take_over(self, beside: ObjectsBeside) -> None:
+        """Wait for the rest of what is applied beside."""
+        with self.phases.timed("wait for other kinds"):
+            found = beside.wait()
+        self.live = found.live or self.live
+        self.done = self.done.plus(found.changes)
 
     def deploy(self, stations: Sequence[Station]) -> None:
         """Apply the models; those of the stations that their pods need must work before."""

@@ -25,6 +25,15 @@ from llmprov.workflows.rollout_replicas import SCALED_OBJECT
 
 SERVED_NAME = "llmprov.io/served-name"
 _ROUTE = Kind("gateway.networking.k8s.io/v1", "HTTPRoute")
+MODEL_KINDS = frozenset(
+    (
+        _ROUTE,
+        Kind("gateway.envoyproxy.io/v1alpha1", "HTTPRouteFilter"),
+        Kind("gateway.envoyproxy.io/v1alpha1", "BackendTrafficPolicy"),
+        SCALED_OBJECT,
+    )
+)
+"""Kinds of models' objects that Kubernetes does not have by itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,7 +135,8 @@ def test_models_come_before_what_they_name_only_kinds_of(
         put_node(api, name, gpus=2)
     progress = _Controller(api)
     phases = Phases(Journal.create("install"), progress)
-    beside = SimpleNamespace(wait=lambda: AppliedBeside(0, LiveObjects.read(cluster) if defined else None))
+    found = AppliedBeside(0, LiveObjects.read(cluster) if defined else None)
+    beside = SimpleNamespace(wait_for_models=lambda: found, wait=AppliedBeside)
     stages = ("network", "autoscaling", "models")
     apply_objects(
         make_inventory(),

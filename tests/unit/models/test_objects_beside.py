@@ -11,6 +11,7 @@ import pytest
 
 from llmprov.bundle.lock import BundleLock
 from llmprov.cluster.client import Cluster
+from llmprov.cluster.objects import Kind
 from llmprov.errors import BundleError
 from llmprov.inventory import Inventory
 from llmprov.progress import NullProgress
@@ -30,7 +31,7 @@ def definition(name: str) -> dict[str, object]:
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
         "metadata": {"name": name},
-        "spec": {"group": name.partition(".")[2], "names": {"kind": "Thing"}, "versions": []},
+        "spec": {"group": name.partition(".")[2], "names": {"kind": "Thing"}, "versions": [{"name": "v1"}]},
         "status": {"conditions": [{"type": "Established", "status": "True"}]},
     }
 
@@ -41,6 +42,7 @@ def stations(monkeypatch: pytest.MonkeyPatch, cluster: Cluster) -> list[SimpleNa
     found = [station("one", definition("things.one.example"), SPACE), station("two", definition("things.two.example"))]
     monkeypatch.setattr(objects_beside, "stations_of", lambda stages: found if stages else ())
     monkeypatch.setattr(objects_beside, "open_cluster", lambda _: nullcontext(cluster))
+    monkeypatch.setattr(objects_beside, "MODEL_KINDS", frozenset({Kind("one.example/v1", "Thing")}))
     return found
 
 
@@ -95,13 +97,28 @@ def defined(api: FakeApi) -> set[str]:
     return {name for kind, _, name in api.objects if kind.endswith("/customresourcedefinitions")}
 
 
-def test_of_most_stations_only_kinds_are_defined(beside: ObjectsBeside, api: FakeApi, phases: Phases) -> None:
+def test_of_most_stations_only_kinds_are_defined_those_of_models_first(
+    beside: ObjectsBeside, api: FakeApi, phases: Phases
+) -> None:
     beside.start()
     beside.start()
-    assert beside.wait().changes == 2
-    assert defined(api) == {"things.one.example", "things.two.example"}
+    assert beside.wait_for_models().changes == 1
+    found = beside.wait()
+    assert found.changes == 1
+    assert found.live is not None
+    assert defined(api) == {name for _, _, name in found.live.objects} == {"things.one.example", "things.two.example"}
     assert ("v1/namespaces", "", "ns") not in api.objects
-    assert [(phase.name, phase.beside) for phase in phases.table] == [(EVERYWHERE, True), ("definitions", True)]
+    names = [EVERYWHERE, "kinds of models", "other kinds"]
+    assert [(phase.name, phase.beside) for phase in phases.table] == [(name, True) for name in names]
+
+
+def test_other_kinds_are_not_begun_before_models_can_be_made(beside: ObjectsBeside, api: FakeApi) -> None:
+    beside.start()
+    assert beside.wait() == AppliedBeside()
+    beside.wait_for_models()
+    assert "things.one.example" in defined(api)
+    beside.wait()
+    assert defined(api) == {"things.one.example", "things.two.example"}
 
 
 def test_what_runs_on_every_node_is_applied_whole_and_first(
@@ -109,12 +126,12 @@ def test_what_runs_on_every_node_is_applied_whole_and_first(
 ) -> None:
     stations.append(station("three", SPACE, on_every_node=True))
     beside.start()
-    found = beside.wait()
-    assert found.changes == 3
+    found = beside.wait_for_models()
+    assert found.changes == 2
     assert found.live is not None
-    assert len(found.live.objects) == 3
+    assert len(found.live.objects) == 2
     assert api.objects["v1/namespaces", "", "ns"]["metadata"]["labels"]["llmprov.io/set"] == "three"
-    assert [phase.name for phase in phases.table] == [EVERYWHERE, "definitions"]
+    assert [phase.name for phase in phases.table][:2] == [EVERYWHERE, "kinds of models"]
 
 
 def test_nothing_names_an_image_before_all_are_pushed(
@@ -124,11 +141,11 @@ def test_nothing_names_an_image_before_all_are_pushed(
     push.ended.clear()
     beside.start()
     assert push.waited_for.wait(10)
-    assert len(defined(api)) == 2
+    assert len(defined(api)) == 1
     assert ("v1/namespaces", "", "ns") not in api.objects
     push.ended.set()
-    assert beside.wait().changes == 3
-    assert [phase.name for phase in phases.table] == ["definitions", EVERYWHERE]
+    assert beside.wait_for_models().changes == 2
+    assert [phase.name for phase in phases.table][:2] == ["kinds of models", EVERYWHERE]
 
 
 def test_leaving_does_not_wait_for_the_push(beside: ObjectsBeside, push: Push) -> None:
@@ -140,7 +157,7 @@ def test_leaving_does_not_wait_for_the_push(beside: ObjectsBeside, push: Push) -
 
 
 def test_what_was_not_begun_is_not_waited_for(beside: ObjectsBeside, api: FakeApi) -> None:
-    assert beside.wait() == AppliedBeside()
+    assert beside.wait_for_models() == beside.wait() == AppliedBeside()
     assert not defined(api)
 
 
@@ -151,7 +168,7 @@ def test_its_errors_are_told_to_who_waits(beside: ObjectsBeside, stations: list[
     stations[1].sets = missing
     beside.start()
     with pytest.raises(BundleError, match="no file x"):
-        beside.wait()
+        beside.wait_for_models()
 
 
 def test_leaving_early_ends_it_at_the_next_object(
