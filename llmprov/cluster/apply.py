@@ -89,20 +89,20 @@ def apply_definitions(
     cluster: Cluster,
     name: str,
     objects: Iterable[Object],
+    kinds: frozenset[Kind],
     *,
     live: LiveObjects,
     check: Callable[[], None],
-    only: frozenset[Kind] | None = None,
 ) -> Applied:
-    """Of a set, apply only what defines kinds, and wait until the API serves them. Applying the set finds them done.
+    """Of a set, apply only what defines these kinds, and wait until the API serves them.
 
     Args:
         cluster: where to.
         name: the set.
         objects: the whole set.
+        kinds: that are wanted; of a set that has none of them nothing is applied.
         live: what was there a moment ago.
         check: called before each object; it raises to end the work.
-        only: kinds that are wanted; None for all.
 
     Raises:
         ClusterError: as `apply_set`.
@@ -110,7 +110,7 @@ def apply_definitions(
     run = _Run(cluster, name, live.objects, take_over=False)
     for item in objects:
         header = Header.model_validate(item)
-        if header.resource == CRD and (only is None or only & set(Definition.model_validate(item).kinds)):
+        if header.resource == CRD and kinds.intersection(Definition.model_validate(item).kinds):
             check()
             run.apply(as_member(item, name), header)
     run.finish()

@@ -56,7 +56,7 @@ def apply_objects(
         with phases.timed("wait for the push"):
             push.wait()
         with phases.timed("wait for objects beside"):
-            found = beside.wait_for_models()
+            found = beside.wait()
         run = _Run(
             api=api,
             inventory=inventory,
@@ -74,7 +74,6 @@ def apply_objects(
         run.apply([station for station in stations if station not in later])
         if MODELS in unfinished:
             run.deploy(stations_of(stages))
-        run.take_over(beside)
         run.apply(later)
         run.wait(stations)
         if MODELS in unfinished:
@@ -110,13 +109,6 @@ class _Run:
             with self.phases.timed(f"apply {station.stage}"):
                 changes = station.changes(self.api, self.inventory, self.lock, self.progress, live=self.live)
             self.done = self.done.plus(changes)
-
-    def take_over(self, beside: ObjectsBeside) -> None:
-        """Wait for the rest of what is applied beside."""
-        with self.phases.timed("wait for other kinds"):
-            found = beside.wait()
-        self.live = found.live or self.live
-        self.done = self.done.plus(found.changes)
 
     def deploy(self, stations: Sequence[Station]) -> None:
         """Apply the models; those of the stations that their pods need must work before."""

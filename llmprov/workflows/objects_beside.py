@@ -1,8 +1,8 @@
 """Objects that are applied while workers join: the API is there and has little else to do then.
 
 What runs on every node starts on each as it joins, instead of on all after the last. The kinds of models' objects are
-defined, so that models can be made before anything else is there; all other kinds follow while they are. Nothing
-else: pods that are made before the workers are there all go to the first of them.
+defined, so that models can be made before anything else is there. Nothing else: pods that are made before the workers
+are there all go to the first of them, and all other kinds would keep the API from the kubelets.
 """
 
 import threading
@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
-from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -18,17 +17,14 @@ from llmprov.bundle.lock import BundleLock
 from llmprov.cluster.apply import apply_definitions
 from llmprov.cluster.client import Cluster
 from llmprov.cluster.live import LiveObjects
-from llmprov.cluster.objects import Kind
 from llmprov.inventory import Inventory
 from llmprov.progress import Progress
 from llmprov.workflows.cluster import open_cluster
 from llmprov.workflows.model_objects import MODEL_KINDS
-from llmprov.workflows.object_sets import ObjectSet, apply_sets
+from llmprov.workflows.object_sets import apply_sets
 from llmprov.workflows.phases import Phases
 from llmprov.workflows.push_beside import PushBeside
-from llmprov.workflows.stations import Station, stations_of
-
-type _Part = Callable[[Cluster, LiveObjects], int]
+from llmprov.workflows.stations import stations_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +36,14 @@ class AppliedBeside:
 
 
 class ObjectsBeside:
-    """Applies them once told to begin, in two parts that are waited for later; leaving the context ends it.
+    """Applies them once told to begin, and is waited for later; leaving the context ends it.
 
     Args:
         inventory: names the cluster.
         lock: of the bundle, which has the definitions and pins the images.
         stages: names of those that are wanted.
         push: of the images, which is waited for before a pod names them.
-        phases: gets one phase for each kind of work.
+        phases: gets one phase for each of the two parts.
         progress: shows it.
         check: raises when somebody else works on the cluster now.
     """
@@ -71,9 +67,7 @@ class ObjectsBeside:
         self._progress = progress
         self._check = check
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="objects")
-        self._first: Future[AppliedBeside] | None = None
-        self._rest: Future[AppliedBeside] | None = None
-        self._read: dict[str, tuple[ObjectSet, ...]] = {}
+        self._running: Future[AppliedBeside] | None = None
         self._ended = threading.Event()
 
     def __enter__(self) -> Self:
@@ -88,40 +82,26 @@ class ObjectsBeside:
 
     def start(self) -> None:
         """Begin, unless it began already or there is nothing to apply."""
-        if self._first is None and self._stations:
-            self._first = self._pool.submit(copy_context().run, self._apply, self._for_models)
+        if self._running is None and self._stations:
+            self._running = self._pool.submit(copy_context().run, self._apply)
 
-    def wait_for_models(self) -> AppliedBeside:
-        """Wait until models can be made; the rest begins then, and not before: it would slow down the joins.
+    def wait(self) -> AppliedBeside:
+        """Wait for its end.
 
         Raises:
             LlmprovError: an object was refused, the push failed, or the bundle lacks something.
         """
-        if self._first is None:
-            return AppliedBeside()
-        found = self._first.result()
-        self._rest = self._pool.submit(copy_context().run, self._apply, self._definitions, found.live)
-        return found
+        return AppliedBeside() if self._running is None else self._running.result()
 
-    def wait(self) -> AppliedBeside:
-        """Wait for the rest.
-
-        Raises:
-            LlmprovError: as `wait_for_models`.
-        """
-        return AppliedBeside() if self._rest is None else self._rest.result()
-
-    def _apply(self, part: _Part, live: LiveObjects | None = None) -> AppliedBeside:
+    def _apply(self) -> AppliedBeside:
         with open_cluster(self._inventory) as api:
-            changes = part(api, live or LiveObjects.read(api))
+            live = LiveObjects.read(api)
+            # What is quick and starts something comes first, unless its images are still on their way.
+            parts = [self._on_every_node, self._kinds_of_models]
+            if self._push.running:
+                parts.reverse()
+            changes = sum(part(api, live) for part in parts)
             return AppliedBeside(changes, LiveObjects.read(api))
-
-    def _for_models(self, api: Cluster, live: LiveObjects) -> int:
-        # What is quick and starts something comes first, unless its images are still on their way.
-        parts: list[_Part] = [self._on_every_node, partial(self._definitions, only=MODEL_KINDS)]
-        if self._push.running:
-            parts.reverse()
-        return sum(part(api, live) for part in parts)
 
     def _on_every_node(self, api: Cluster, live: LiveObjects) -> int:
         self._push.wait(self._go_on)
@@ -133,22 +113,16 @@ class ObjectsBeside:
                 changes += apply_sets(api, sets, self._progress, live=live).changes
         return changes
 
-    def _definitions(self, api: Cluster, live: LiveObjects, *, only: frozenset[Kind] | None = None) -> int:
-        changes, name = 0, "kinds of models" if only else "other kinds"
-        with self._phases.timed(name, beside=True), self._progress.step(name) as step:
+    def _kinds_of_models(self, api: Cluster, live: LiveObjects) -> int:
+        changes = 0
+        with self._phases.timed("kinds of models", beside=True), self._progress.step("kinds of models") as step:
             # Of the others everything is applied, kinds too.
             for station in filter(lambda station: not station.on_every_node, self._stations):
                 step.update(station.stage)
-                for item in self._sets(station, api):
-                    done = apply_definitions(api, item.name, item.objects, live=live, check=self._go_on, only=only)
+                for item in station.sets(api, self._inventory, self._lock):
+                    done = apply_definitions(api, item.name, item.objects, MODEL_KINDS, live=live, check=self._go_on)
                     changes += done.changes
         return changes
-
-    def _sets(self, station: Station, api: Cluster) -> tuple[ObjectSet, ...]:
-        """Return what a station applies; reading it takes a while, and both parts ask."""
-        if station.stage not in self._read:
-            self._read[station.stage] = station.sets(api, self._inventory, self._lock)
-        return self._read[station.stage]
 
     def _go_on(self) -> None:
         if self._ended.is_set():

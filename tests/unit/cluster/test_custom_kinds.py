@@ -57,7 +57,9 @@ def test_objects_wait_for_their_definition(cluster: Cluster, api: FakeApi) -> No
 def test_definitions_go_ahead_of_their_set(cluster: Cluster, api: FakeApi) -> None:
     Timer(0.1, lambda: decided(api, "Established", "True")).start()
     objects: list[Object] = [SCALER, DEFINITION, SPACE]
-    ahead = apply_definitions(cluster, "s", objects, live=LiveObjects.read(cluster), check=lambda: None)
+    live = LiveObjects.read(cluster)
+    assert apply_definitions(cluster, "s", objects, frozenset(), live=live, check=lambda: None) == Applied()
+    ahead = apply_definitions(cluster, "s", objects, frozenset({SCALED}), live=live, check=lambda: None)
     definition = "CustomResourceDefinition scaledobjects.keda.sh"
     assert ahead == Applied(created=(definition,))
     applied = apply_set(cluster, "s", objects, NullProgress())

@@ -136,7 +136,7 @@ def test_models_come_before_what_they_name_only_kinds_of(
     progress = _Controller(api)
     phases = Phases(Journal.create("install"), progress)
     found = AppliedBeside(0, LiveObjects.read(cluster) if defined else None)
-    beside = SimpleNamespace(wait_for_models=lambda: found, wait=AppliedBeside)
+    beside = SimpleNamespace(wait=lambda: found)
     stages = ("network", "autoscaling", "models")
     apply_objects(
         make_inventory(),

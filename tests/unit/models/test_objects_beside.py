@@ -22,7 +22,7 @@ from llmprov.workflows.objects_beside import AppliedBeside, ObjectsBeside
 from llmprov.workflows.phases import Phases
 from tests.unit.cluster.fakeapi import FakeApi
 
-EVERYWHERE = "what runs on every node"
+EVERYWHERE, KINDS = "what runs on every node", "kinds of models"
 SPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ns"}}
 
 
@@ -97,28 +97,13 @@ def defined(api: FakeApi) -> set[str]:
     return {name for kind, _, name in api.objects if kind.endswith("/customresourcedefinitions")}
 
 
-def test_of_most_stations_only_kinds_are_defined_those_of_models_first(
-    beside: ObjectsBeside, api: FakeApi, phases: Phases
-) -> None:
+def test_of_most_stations_only_kinds_of_models_are_defined(beside: ObjectsBeside, api: FakeApi, phases: Phases) -> None:
     beside.start()
     beside.start()
-    assert beside.wait_for_models().changes == 1
-    found = beside.wait()
-    assert found.changes == 1
-    assert found.live is not None
-    assert defined(api) == {name for _, _, name in found.live.objects} == {"things.one.example", "things.two.example"}
+    assert beside.wait().changes == 1
+    assert defined(api) == {"things.one.example"}
     assert ("v1/namespaces", "", "ns") not in api.objects
-    names = [EVERYWHERE, "kinds of models", "other kinds"]
-    assert [(phase.name, phase.beside) for phase in phases.table] == [(name, True) for name in names]
-
-
-def test_other_kinds_are_not_begun_before_models_can_be_made(beside: ObjectsBeside, api: FakeApi) -> None:
-    beside.start()
-    assert beside.wait() == AppliedBeside()
-    beside.wait_for_models()
-    assert "things.one.example" in defined(api)
-    beside.wait()
-    assert defined(api) == {"things.one.example", "things.two.example"}
+    assert [(phase.name, phase.beside) for phase in phases.table] == [(EVERYWHERE, True), (KINDS, True)]
 
 
 def test_what_runs_on_every_node_is_applied_whole_and_first(
@@ -126,12 +111,12 @@ def test_what_runs_on_every_node_is_applied_whole_and_first(
 ) -> None:
     stations.append(station("three", SPACE, on_every_node=True))
     beside.start()
-    found = beside.wait_for_models()
+    found = beside.wait()
     assert found.changes == 2
     assert found.live is not None
     assert len(found.live.objects) == 2
     assert api.objects["v1/namespaces", "", "ns"]["metadata"]["labels"]["llmprov.io/set"] == "three"
-    assert [phase.name for phase in phases.table][:2] == [EVERYWHERE, "kinds of models"]
+    assert [phase.name for phase in phases.table] == [EVERYWHERE, KINDS]
 
 
 def test_nothing_names_an_image_before_all_are_pushed(
@@ -144,8 +129,8 @@ def test_nothing_names_an_image_before_all_are_pushed(
     assert len(defined(api)) == 1
     assert ("v1/namespaces", "", "ns") not in api.objects
     push.ended.set()
-    assert beside.wait_for_models().changes == 2
-    assert [phase.name for phase in phases.table][:2] == ["kinds of models", EVERYWHERE]
+    assert beside.wait().changes == 2
+    assert [phase.name for phase in phases.table] == [KINDS, EVERYWHERE]
 
 
 def test_leaving_does_not_wait_for_the_push(beside: ObjectsBeside, push: Push) -> None:
@@ -157,7 +142,7 @@ def test_leaving_does_not_wait_for_the_push(beside: ObjectsBeside, push: Push) -
 
 
 def test_what_was_not_begun_is_not_waited_for(beside: ObjectsBeside, api: FakeApi) -> None:
-    assert beside.wait_for_models() == beside.wait() == AppliedBeside()
+    assert beside.wait() == AppliedBeside()
     assert not defined(api)
 
 
@@ -168,7 +153,7 @@ def test_its_errors_are_told_to_who_waits(beside: ObjectsBeside, stations: list[
     stations[1].sets = missing
     beside.start()
     with pytest.raises(BundleError, match="no file x"):
-        beside.wait_for_models()
+        beside.wait()
 
 
 def test_leaving_early_ends_it_at_the_next_object(
