@@ -24,7 +24,14 @@ SUBNET = "10.77.54.0/24"
 NEW = "gpu3"
 GOAL = 30.0
 """Seconds beside the pull."""
-JOINING = frozenset({"Create a join token", "Look for the node that this host was", "Wait until the nodes are Ready"})
+JOINING = frozenset(
+    (
+        "Create a join token",
+        "Read the cluster's authority",
+        "Look for the node that this host was",
+        "Wait until the nodes are Ready",
+    )
+)
 """What the joining of a host asks of the first control plane."""
 
 
