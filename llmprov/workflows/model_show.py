@@ -95,7 +95,8 @@ def _weights(spec: ModelSpec | None) -> str:
 
 def _pods(cluster: Cluster, name: str) -> list[Pod]:
     listed = cluster.list(POD, NAMESPACE, selector=f"{MODEL_LABEL}={name}").items
-    return sorted((Pod.model_validate(item) for item in listed), key=lambda pod: pod.metadata.name)
+    pods = (pod for pod in map(Pod.model_validate, listed) if not pod.ended)
+    return sorted(pods, key=lambda pod: pod.metadata.name)
 
 
 def _activities(cluster: Cluster, pods: Sequence[Pod]) -> tuple[str, ...]:

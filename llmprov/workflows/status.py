@@ -42,7 +42,8 @@ def status(inventory: Inventory, progress: Progress) -> Status:
 def model_states(cluster: Cluster, inventory: Inventory) -> tuple[ModelState, ...]:
     """Return every model that is deployed, and those of the inventory that are not yet."""
     listed = cluster.list(DEPLOYMENT, NAMESPACE, selector=MODEL_LABEL).items
-    pods = [Pod.model_validate(item) for item in cluster.list(POD, NAMESPACE, selector=MODEL_LABEL).items]
+    listed_pods = map(Pod.model_validate, cluster.list(POD, NAMESPACE, selector=MODEL_LABEL).items)
+    pods = [pod for pod in listed_pods if not pod.ended]
     events = [Event.model_validate(item) for item in cluster.list(EVENT, NAMESPACE).items]
     states = {
         state.name: state for state in (_model(Deployment.model_validate(i), pods, events, inventory) for i in listed)

@@ -34,13 +34,13 @@ def served(lab: Lab, name: str) -> dict[str, Any]:
 
 
 def pods(lab: Lab, name: str) -> dict[str, str]:
-    """Return the phase of a model's pods, by name; those that stop are left out."""
+    """Return the phase of a model's pods, by name; those that stop or have ended are left out."""
     command = f"{KUBECTL} -n llmprov-models get pods -l llmprov.io/model={name} -o json"
     items = json.loads(lab.ssh("cp1", command))["items"]
     return {
         item["metadata"]["name"]: item["status"]["phase"]
         for item in items
-        if "deletionTimestamp" not in item["metadata"]
+        if "deletionTimestamp" not in item["metadata"] and item["status"]["phase"] not in {"Failed", "Succeeded"}
     }
 
 

@@ -243,7 +243,7 @@ def test_chat_that_is_refused(cluster: Cluster, api: FakeApi, status: int, piece
 def test_status_of_models(cluster: Cluster, api: FakeApi, make_inventory: Callable[..., Inventory]) -> None:
     put_model(api, ready=0)
     waiting = {"waiting": {"reason": "CrashLoopBackOff"}}
-    pod = {
+    pod: dict[str, Any] = {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": "m-1", "namespace": NAMESPACE, "labels": {"llmprov.io/model": "m"}},
@@ -251,9 +251,12 @@ def test_status_of_models(cluster: Cluster, api: FakeApi, make_inventory: Callab
         "status": {"containerStatuses": [{"name": "vllm", "restartCount": 2, "state": waiting}]},
     }
     api.put(pod)
+    refused = {"phase": "Failed", "reason": "UnexpectedAdmissionError"}
+    api.put({**pod, "metadata": {**pod["metadata"], "name": "m-0"}, "status": refused})
     deployed, missing = model_states(cluster, make_inventory(MODEL, {**MODEL, "name": "n"}))
     assert (deployed.ready, deployed.wanted, deployed.healthy) == (0, 1, False)
-    assert "crashed" in deployed.replicas[0]
+    (replica,) = deployed.replicas
+    assert "crashed" in replica
     assert deployed.image == ENGINE
     assert missing.replicas == ("not deployed",)
 
