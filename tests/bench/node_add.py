@@ -15,8 +15,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from llmprov import paths
+from llmprov.inventory import load
 from llmprov.report.console import out
 from llmprov.runner.journal import read
+from llmprov.workflows.install_images import pulls
 from tests.bench.controller import run
 
 LAB = "bench-add"
@@ -46,20 +48,27 @@ def main() -> int:
         return 0 if _fresh(Path(directory) / "inventory") else 1
 
 
-def show(events: Iterable[Mapping[str, object]]) -> bool:
-    """Print what an addition took and where it did something; say whether the goal was reached."""
+def show(events: Iterable[Mapping[str, object]], later: float = 0.0) -> bool:
+    """Print what an addition took and where it did something; say whether the goal was reached.
+
+    Args:
+        events: of the journal.
+        later: seconds of a pull that was still going on when the addition had ended, and is not in the journal.
+    """
     events = tuple(events)
     whole, pull = (
         max((float(str(event["seconds"])) for event in events if event["event"] == kind), default=0.0)
         for kind in ("end", "pull")
     )
+    pull = pull or later
+    beside = max(whole - pull, 0.0)
     away = tasks_elsewhere(events, NEW)
     here = sum(event["event"] == "result" for event in events) - len(away)
     others = [f"{host}: {task}" for host, task in away if task not in JOINING]
     out.print(f"{here} tasks on {NEW}, {len(away) - len(others)} of its joining elsewhere")
     out.print(f"{len(others)} other tasks on other hosts: {', '.join(others) or 'none'}")
-    out.print(f"whole run {whole:.1f} s, pull {pull:.1f} s, beside it {whole - pull:.1f} s (goal: at most {GOAL:.0f})")
-    return pull > 0 and whole - pull <= GOAL and not others
+    out.print(f"whole run {whole:.1f} s, pull {pull:.1f} s, beside it {beside:.1f} s (goal: at most {GOAL:.0f})")
+    return pull > 0 and beside <= GOAL and not others
 
 
 def tasks_elsewhere(events: Iterable[Mapping[str, object]], new: str) -> list[tuple[str, str]]:
@@ -81,10 +90,19 @@ def _fresh(inventory: Path) -> bool:
         began = time.monotonic()
         added = json.loads(_llmprov("node", "add", NEW, *where, "--json"))
         out.print(f"{added['hosts']} in {time.monotonic() - began:.1f} s, with the start of the command")
+        later = _pulled(inventory, within=time.monotonic() - began)
         (journal,) = set(_installs()) - before
-        return show(tuple(read(journal)))
+        return show(tuple(read(journal)), later)
     finally:
         _llmprov("lab", "destroy", "--name", LAB)
+
+
+def _pulled(inventory: Path, *, within: float) -> float:
+    """Wait until the new host has pulled everything, for which an addition does not; return the longest pull."""
+    began = time.monotonic()
+    run(["ssh", "-F", str(inventory / "ssh.cfg"), NEW, "sudo systemctl start llmprov-prepull.service"])
+    found = pulls([load(inventory).host(NEW)], within=within + time.monotonic() - began)
+    return max((pulled.seconds for pulled in found), default=0.0)
 
 
 def _installs() -> Iterable[Path]:
