@@ -36,7 +36,7 @@ lint: setup ## ruff, mypy, import-linter, ansible-lint, yamllint
 unit: setup ## Tests that need nothing but Python, with coverage of llmprov/; K=expression chooses
 	@$(VENV)/pytest tests/unit tests/golden -n 4 $(if $(K),-k "$(K)",--cov --cov-report=term --cov-fail-under=85)
 
-contract: bundle ## Roles against Ansible, manifests against an API server, alerts against promtool, the lab against its machine
+contract: bundle ## Roles, manifests, alerts and the lab against the real programs and this machine; K=expression chooses
 	@$(VENV)/pytest tests/contract -n 2 $(if $(K),-k "$(K)")
 
 lab-test: bundle ## Tests on lab hosts, two labs at a time, then those on the installed cluster; K=expression chooses

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from llmprov.cluster.client import Cluster
-from llmprov.cluster.objects import DEPLOYMENT, EVENT, POD, Event, Pod
+from llmprov.cluster.objects import DEPLOYMENT, EVENT, Event, Pod
 from llmprov.cluster.pods import activity, failure, utc_now
 from llmprov.cluster.prometheus import instant
 from llmprov.cluster.workloads import REVISION, Deployment
@@ -18,6 +18,7 @@ from llmprov.workflows.autoscaling import conditions
 from llmprov.workflows.chat import SERVED_NAME
 from llmprov.workflows.cluster import open_cluster
 from llmprov.workflows.models import endpoint
+from llmprov.workflows.status import replica_pods
 
 
 def served_models(inventory: Inventory, progress: Progress) -> tuple[ServedModel, ...]:
@@ -74,7 +75,7 @@ def _state(spec: ModelSpec | None, live: Deployment | None) -> str:
 
 
 def _detail(cluster: Cluster, inventory: Inventory, model: ServedModel) -> ModelDetail:
-    pods = _pods(cluster, model.name)
+    pods = replica_pods(cluster, f"{MODEL_LABEL}={model.name}")
     spec = next((item for item in inventory.models if item.name == model.name), None)
     first = pods[0].spec if pods else None
     return ModelDetail(
@@ -91,12 +92,6 @@ def _detail(cluster: Cluster, inventory: Inventory, model: ServedModel) -> Model
 
 def _weights(spec: ModelSpec | None) -> str:
     return (spec.source.image or spec.source.artifact or "") if spec else ""
-
-
-def _pods(cluster: Cluster, name: str) -> list[Pod]:
-    listed = cluster.list(POD, NAMESPACE, selector=f"{MODEL_LABEL}={name}").items
-    pods = (pod for pod in map(Pod.model_validate, listed) if not pod.ended)
-    return sorted(pods, key=lambda pod: pod.metadata.name)
 
 
 def _activities(cluster: Cluster, pods: Sequence[Pod]) -> tuple[str, ...]:

@@ -42,8 +42,7 @@ def status(inventory: Inventory, progress: Progress) -> Status:
 def model_states(cluster: Cluster, inventory: Inventory) -> tuple[ModelState, ...]:
     """Return every model that is deployed, and those of the inventory that are not yet."""
     listed = cluster.list(DEPLOYMENT, NAMESPACE, selector=MODEL_LABEL).items
-    listed_pods = map(Pod.model_validate, cluster.list(POD, NAMESPACE, selector=MODEL_LABEL).items)
-    pods = [pod for pod in listed_pods if not pod.ended]
+    pods = replica_pods(cluster, MODEL_LABEL)
     events = [Event.model_validate(item) for item in cluster.list(EVENT, NAMESPACE).items]
     states = {
         state.name: state for state in (_model(Deployment.model_validate(i), pods, events, inventory) for i in listed)
@@ -52,6 +51,12 @@ def model_states(cluster: Cluster, inventory: Inventory) -> tuple[ModelState, ..
         missing = ModelState(model.name, model.public_name, 0, model.replicas.min, "", "", None, ("not deployed",))
         states.setdefault(model.name, missing)
     return tuple(states[name] for name in sorted(states))
+
+
+def replica_pods(cluster: Cluster, selector: str) -> list[Pod]:
+    """Return the pods that are replicas of models, by name; one that has ended is none any more."""
+    pods = map(Pod.model_validate, cluster.list(POD, NAMESPACE, selector=selector).items)
+    return sorted((pod for pod in pods if not pod.ended), key=lambda pod: pod.metadata.name)
 
 
 def _alerts(cluster: Cluster) -> tuple[tuple[Alert, ...], str]:
